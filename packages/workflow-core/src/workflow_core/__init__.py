@@ -1,0 +1,1 @@
+"""Durable, typed, event-driven workflows on the infrastructure you already run."""

@@ -1,0 +1,54 @@
+"""The state of a run, beside its status: is it to be worked on, does it wait, has it ended.
+
+::
+
+    INITIATED ─► RUNNING ─► COMPLETED ─► REQUESTED_DATA_DELETED ─► DATA_DELETED
+        │          │ ▲                        ▲        ▲                 │
+        ▼          ▼ │                        │        └─────────────────┘
+      PAUSED ◄───► PAUSED ───► CANCELLED ─────┘
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["RunState"]
+
+
+class RunState(IntEnum):
+    """The numbers are stored and travel in events: never renumber."""
+
+    INITIATED = 1
+    """Triggered, no step has finished yet."""
+    RUNNING = 2
+    PAUSED = 3
+    """Stands still until somebody resumes or cancels it; still the live run of its foreign id."""
+    CANCELLED = 4
+    COMPLETED = 5
+    DATA_DELETED = 6
+    REQUESTED_DATA_DELETED = 7
+
+    @property
+    def is_finished(self) -> bool:
+        """It has ended; no step will ever run again."""
+        return self >= RunState.CANCELLED
+
+    @property
+    def is_stopped(self) -> bool:
+        """No step runs now: paused, cancelled or its data deleted."""
+        return self in (
+            RunState.PAUSED,
+            RunState.CANCELLED,
+            RunState.DATA_DELETED,
+            RunState.REQUESTED_DATA_DELETED,
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """It holds its foreign id: initiated, running or paused."""
+        return self <= RunState.PAUSED
+
+    @property
+    def is_driven(self) -> bool:
+        """Steps work on it: initiated or running."""
+        return self <= RunState.RUNNING

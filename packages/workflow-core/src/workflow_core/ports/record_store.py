@@ -1,0 +1,329 @@
+"""The port of the record store: where runs live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from workflow_core.errors import (
+    AdapterError,
+    AdapterUnavailableError,
+    NotSupportedError,
+    RunInProgressError,
+    RunNotFoundError,
+    VersionConflictError,
+)
+from workflow_core.model import HistoryEntry, OutboxEvent, Page, Record, RecordQuery, RunState, Value
+from workflow_core.ports.adapter import Adapter
+
+__all__ = ["Outcome", "RecordStore", "StoreTransaction", "Write"]
+
+
+class Write(Value, frozen=True, kw_only=True):
+    """One transition: the record as it shall be, and the events that exist if and only if it is."""
+
+    record: Record
+    """Version 1 inserts; version n replaces version n-1 of the same run and nothing else."""
+    events: Sequence[OutboxEvent] = ()
+    retry_in: timedelta | None = None
+    """A failed attempt: the store sets ``next_try_at`` to now + this; None: it is cleared."""
+
+
+Outcome: TypeAlias = VersionConflictError | RunInProgressError | AdapterError | None
+"""What became of one write. None: it is stored, also when this very write (same version, same
+``write_id``) was there already. Any AdapterError: this item is refused for good."""
+
+
+class StoreTransaction(ABC):
+    """An open transaction of the store's database. One thread at a time."""
+
+    connection: object
+    """The driver's own; the user's code and a streamer beside the store write on it."""
+
+    @abstractmethod
+    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        """Write here; never commit, never retry.
+
+        As `RecordStore.store_many`, but nothing is visible to others until the transaction
+        commits. A loser leaves the transaction usable.
+
+        Raises:
+            AdapterUnavailableError: the transaction is lost; leave it and start again.
+        """
+
+    @abstractmethod
+    def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
+        """Delete rows here and answer the ids of those that were there, in any order.
+
+        Whoever gets an id moves its event; nobody else does. Unknown ids are no error.
+
+        Raises:
+            AdapterUnavailableError: the transaction is lost; leave it and start again.
+        """
+
+
+class RecordStore(Adapter, ABC):
+    """Where runs live: compare-and-swap, one live run per foreign id, record and events together.
+
+    A write is a single compare-and-swap: version 1 inserts if neither the run nor another live run
+    (initiated, running, paused) of the same (workflow, foreign id) exists; version n replaces where
+    n-1 stands, in the one statement that writes, never an upsert. A run ended and then made live
+    again is refused the same way while another is live.
+
+    The store stamps, by its own clock: ``created_at`` on insert and never again, ``updated_at`` on
+    each write, ``entered_at`` where ``entered_version == version`` and else keeps it,
+    ``next_try_at`` from ``retry_in``. Microseconds are kept. Texts are compared exactly: case,
+    accents and trailing spaces count.
+    """
+
+    # -- to be written -------------------------------------------------------------------------
+
+    @abstractmethod
+    def store(self, write: Write) -> None:
+        """Store one write, all or nothing: the record and its events, or neither.
+
+        Idempotent by ``write_id``: the same write again, after a lost answer, is a success and
+        files no event twice.
+
+        Raises:
+            VersionConflictError: another version stands there; ``found`` is it, None if no run.
+            RunInProgressError: the foreign id has another live run, named in the error.
+            AdapterUnavailableError: nobody knows whether it was stored: store it again.
+            AdapterError: refused for good.
+        """
+
+    @abstractmethod
+    def lookup(self, run_id: str) -> Record:
+        """The run as it is now, never from a replica.
+
+        Raises:
+            RunNotFoundError: no such run.
+            AdapterUnavailableError: no answer.
+        """
+
+    @abstractmethod
+    def latest(self, workflow: str, foreign_id: str) -> Record:
+        """The live run of the foreign id; without one, the run created last.
+
+        Of two created at the same microsecond the one with the greater run id.
+
+        Raises:
+            RunNotFoundError: no run with this foreign id.
+            AdapterUnavailableError: no answer.
+        """
+
+    @abstractmethod
+    def list_records(self, query: RecordQuery) -> Page[Record]:
+        """One page; no record twice and none missed while others are inserted.
+
+        Raises:
+            InputError: ``query.after`` is none of this store's.
+            AdapterUnavailableError: no answer.
+        """
+
+    @abstractmethod
+    def list_outbox_events(self, workflows: Sequence[str], *, limit: int) -> Sequence[OutboxEvent]:
+        """Events of these workflows whose delay has passed and that nobody holds, oldest due first.
+
+        Coming out, ``event.created_at`` is stamped and ``delay`` and ``held_for`` are zero.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+
+    @abstractmethod
+    def add_outbox_events(self, events: Sequence[OutboxEvent]) -> None:
+        """File events without a write: what is tried again, a safety copy, a nudge.
+
+        All or nothing. An event whose id is there already is left as it is.
+
+        Raises:
+            AdapterUnavailableError: nobody knows whether they were filed: file them again.
+        """
+
+    @abstractmethod
+    def delete_outbox_events(self, ids: Sequence[str]) -> None:
+        """Forget what was published. Unknown ids are no error.
+
+        Raises:
+            AdapterUnavailableError: nobody knows: delete them again.
+        """
+
+    # -- may be overridden: batches ------------------------------------------------------------
+
+    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        """Each write for itself as `store`, outcomes in order; a lost one harms no other.
+
+        A run appears at most once in ``writes`` (ValueError otherwise). One that the database
+        refuses for good (a value it cannot keep) is found by the adapter and answered as an
+        AdapterError, the others are stored.
+
+        Raises:
+            AdapterUnavailableError: nobody knows what was stored: store them all again.
+        """
+        check_distinct(writes)
+        return [self._store_one(write) for write in writes]
+
+    def _store_one(self, write: Write) -> Outcome:
+        try:
+            self.store(write)
+        except AdapterUnavailableError:
+            raise
+        except (VersionConflictError, RunInProgressError, AdapterError) as error:
+            return error
+        return None
+
+    def lookup_many(self, run_ids: Sequence[str], *, primary: bool = False) -> Mapping[str, Record]:
+        """Those of the runs that exist, by run id.
+
+        Args:
+            run_ids: any number, duplicates allowed.
+            primary: never answer from a replica.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        found: dict[str, Record] = {}
+        for run_id in dict.fromkeys(run_ids):
+            try:
+                found[run_id] = self.lookup(run_id)
+            except RunNotFoundError:
+                continue
+        return found
+
+    def claim_outbox_events(
+        self, workflows: Sequence[str], *, limit: int, lease: timedelta
+    ) -> Sequence[OutboxEvent]:
+        """Due events, oldest due first, now the caller's for ``lease``: no other claim sees them.
+
+        A caller that dies gives them back by the lease's end. Default: `list_outbox_events`,
+        which hides nothing and so is good for one relay only (no CLAIMS).
+
+        Raises:
+            AdapterUnavailableError: no answer; what was claimed comes back after the lease.
+        """
+        return self.list_outbox_events(workflows, limit=limit)
+
+    def delay_outbox_events(self, ids: Sequence[str], delay: timedelta) -> None:
+        """Make these not due before ``delay`` from now; zero gives them up to any relay at once.
+
+        Unknown ids are no error. Default: they are left as they are.
+
+        Raises:
+            AdapterUnavailableError: nobody knows: delay them again.
+        """
+
+    def now(self) -> datetime:
+        """The store's clock, aware and UTC. Default: the machine's.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        return datetime.now(UTC)
+
+    # -- may be overridden: waiting ------------------------------------------------------------
+
+    def next_outbox_due(self, workflows: Sequence[str]) -> timedelta | None:
+        """How long until an outbox event of these is due and unheld; zero or less: one is now.
+
+        None: there is none, or the store cannot tell (the default); the relay then polls.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        return None
+
+    # -- may be overridden: for people ---------------------------------------------------------
+
+    def count_records(self, query: RecordQuery) -> Mapping[tuple[str, int, RunState], int]:
+        """Runs per (workflow, status, run state); ``order``, ``after`` and ``limit`` do not count.
+
+        Default: walks `list_records` page by page.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        counts: Counter[tuple[str, int, RunState]] = Counter()
+        query = query.replace(after=None, limit=1000)
+        while True:
+            page = self.list_records(query)
+            counts.update((record.workflow, record.status, record.state) for record in page.items)
+            if page.next is None:
+                return counts
+            query = query.replace(after=page.next)
+
+    def history(self, run_id: str) -> Sequence[HistoryEntry]:
+        """Every version of the run, oldest first; without HISTORY the present one alone.
+
+        Raises:
+            RunNotFoundError: no such run.
+            AdapterUnavailableError: no answer.
+        """
+        record = self.lookup(run_id)
+        return [
+            HistoryEntry(
+                run_id=run_id,
+                version=record.version,
+                at=record.updated_at,
+                status=record.status,
+                state=record.state,
+                attempts=record.attempts,
+                reason=record.reason,
+                error=record.last_error,
+            )
+        ]
+
+    # -- may be overridden: upkeep -------------------------------------------------------------
+
+    def erase_copies(self, run_id: str) -> None:  # noqa: B027 - keeping no copies is the default
+        """Scrub the run's payload from all that is kept beside its present record.
+
+        Default: nothing is kept. Twice is harmless.
+
+        Raises:
+            AdapterUnavailableError: some may be left: erase again.
+        """
+
+    def purge(self, query: RecordQuery) -> int:
+        """Delete at most ``query.limit`` ended runs that match, and all that is theirs.
+
+        Live runs and runs with an outbox row are spared, whatever the query says. ``order`` and
+        ``after`` do not count. Answers how many went.
+
+        Raises:
+            NotSupportedError: this store cannot purge (the default).
+            AdapterUnavailableError: some may be gone: purge again.
+        """
+        raise NotSupportedError(f"{type(self).__name__} cannot purge ended runs")
+
+    # -- with TRANSACTIONS only ----------------------------------------------------------------
+
+    def transaction(self) -> AbstractContextManager[StoreTransaction]:
+        """A transaction of the engine's own: leaving commits, an exception rolls back.
+
+        Raises:
+            AdapterUnavailableError: on entering: no answer; on leaving: nobody knows whether it
+                committed, do all of it again.
+            NotSupportedError: no TRANSACTIONS (the default).
+        """
+        raise NotSupportedError(f"{type(self).__name__} lends no transactions")
+
+    def join(self, connection: object) -> StoreTransaction:
+        """Write in the caller's open transaction, which stays the caller's to commit.
+
+        Raises:
+            InputError: this is no connection of the store's database.
+            StoreBusyError: from the transaction's methods: the caller must retry the transaction.
+            NotSupportedError: no TRANSACTIONS (the default).
+        """
+        raise NotSupportedError(f"{type(self).__name__} joins no transactions")
+
+
+def check_distinct(writes: Sequence[Write]) -> None:
+    """Refuse a batch in which a run appears twice: which version came first could not be told."""
+    if len({write.record.run_id for write in writes}) < len(writes):
+        raise ValueError("a run appears twice in one batch of writes")

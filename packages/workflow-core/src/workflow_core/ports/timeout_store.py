@@ -1,0 +1,137 @@
+"""The port of the timeout store: durable timers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import timedelta
+
+from workflow_core.errors import NotSupportedError
+from workflow_core.model import Page, Timeout
+from workflow_core.ports.adapter import Adapter
+from workflow_core.ports.record_store import RecordStore, StoreTransaction
+
+__all__ = ["TimeoutStore"]
+
+
+class TimeoutStore(Adapter, ABC):
+    """Durable timers. ``Timeout.key`` (run, version of entry, timer name) is made by the core.
+
+    A timer is open (due at a time, or parked) until it is completed or cancelled; a closed key is
+    remembered until `forget`, so that a late create does not arm it again. All methods may be
+    repeated after an `AdapterUnavailableError`.
+    """
+
+    # -- to be written -------------------------------------------------------------------------
+
+    @abstractmethod
+    def create(self, timeout: Timeout) -> None:
+        """Arm it: due ``delay`` from now. The same key again changes nothing, but that a parked
+        one is due again, at the time it had.
+
+        Raises:
+            AdapterUnavailableError: nobody knows whether it is armed: create it again.
+        """
+
+    @abstractmethod
+    def complete(self, key: str) -> bool:
+        """It fired. True for the one caller that closed it, False for all others and unknown keys.
+
+        Raises:
+            AdapterUnavailableError: nobody knows: ask again, and take False for "perhaps mine".
+        """
+
+    @abstractmethod
+    def cancel(self, key: str) -> bool:
+        """It shall not fire. True for the one caller that closed it. Raises as `complete`."""
+
+    @abstractmethod
+    def park(self, key: str) -> None:
+        """Its run is paused: not due until it is created again. Closed and unknown keys: nothing.
+
+        Raises:
+            AdapterUnavailableError: nobody knows: park it again.
+        """
+
+    @abstractmethod
+    def reschedule(self, key: str, delay: timedelta, *, attempts: int, error: str) -> None:
+        """It failed: due again ``delay`` from now. Closed and unknown keys: nothing.
+
+        Raises:
+            AdapterUnavailableError: nobody knows: reschedule it again.
+        """
+
+    @abstractmethod
+    def list_valid(self, workflows: Sequence[str], *, limit: int) -> Sequence[Timeout]:
+        """Open timers of these workflows that are due, earliest first; parked ones are not.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+
+    @abstractmethod
+    def list_timeouts(self, workflow: str, *, after: str | None = None, limit: int = 100) -> Page[Timeout]:
+        """All open timers, parked ones too: for people, and for moving to another adapter.
+
+        In order of key. Raises:
+            InputError: ``after`` is none of this store's.
+            AdapterUnavailableError: no answer.
+        """
+
+    # -- may be overridden ---------------------------------------------------------------------
+
+    def create_many(self, timeouts: Sequence[Timeout]) -> None:
+        """Each as `create`."""
+        for timeout in timeouts:
+            self.create(timeout)
+
+    def complete_many(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Each as `complete`, answers in order."""
+        return [self.complete(key) for key in keys]
+
+    def cancel_many(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Each as `cancel`, answers in order."""
+        return [self.cancel(key) for key in keys]
+
+    def park_many(self, keys: Sequence[str]) -> None:
+        """Each as `park`."""
+        for key in keys:
+            self.park(key)
+
+    def forget(self, run_ids: Sequence[str]) -> None:  # noqa: B027 - keeping it is the default
+        """These runs have ended: drop all that is kept of them, open and closed keys alike.
+
+        Default: it is kept.
+
+        Raises:
+            AdapterUnavailableError: some may be left: forget them again.
+        """
+
+    def next_due(self, workflows: Sequence[str]) -> timedelta | None:
+        """How long until a timer of these is due, by the store's clock; zero or less: one is now.
+
+        None: there is none, or the store cannot tell (the default); the poller then polls.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        return None
+
+    def joins(self, store: RecordStore) -> bool:
+        """Whether `write_within` works with transactions of this very store. Default: no.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        return False
+
+    def write_within(
+        self, transaction: StoreTransaction, *, arm: Sequence[Timeout], cancel: Sequence[str]
+    ) -> None:
+        """Arm and cancel on the store's transaction, with the transition that needs it.
+
+        Raises:
+            AdapterUnavailableError: the transaction is lost; leave it and start again.
+            NotSupportedError: it does not join (the default).
+        """
+        raise NotSupportedError(f"{type(self).__name__} cannot write within a transaction")

@@ -1,0 +1,5 @@
+"""For tests: a clock that a test moves, and a driver that runs an engine on one thread."""
+
+from workflow_core.testing.clock import FakeClock
+
+__all__ = ["FakeClock"]
