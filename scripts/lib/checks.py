@@ -1,0 +1,55 @@
+"""The commands of the checks, said once for `scripts/test` and for nox.
+
+Each answers a list of commands as words after the interpreter; those for mypy come with the
+environment variable that they need.
+"""
+
+from pathlib import Path
+
+from lib.members import ROOT, members
+
+Command = tuple[list[str], dict[str, str]]
+
+# everything of the repository itself that is Python and belongs to no member
+OWN = ["conftest.py", "noxfile.py", "scripts", "tests"]
+
+
+def style() -> list[Command]:
+    return [(["-m", "ruff", "check", str(ROOT)], {})]
+
+
+def format_() -> list[Command]:
+    return [(["-m", "ruff", "format", "--check", str(ROOT)], {})]
+
+
+def imports() -> list[Command]:
+    # the tool has no `python -m` of its own
+    lint_imports = "from importlinter.cli import lint_imports_command as main; main()"
+    return [(["-c", lint_imports, "--config", str(ROOT / "pyproject.toml")], {})]
+
+
+def types() -> list[Command]:
+    """One mypy call per member: in a single one, same-named test modules would clash."""
+    commands = [
+        mypy([member.source, member.tests], bases=[member.source, member.folder])
+        for member in members()
+    ]
+    own = [ROOT / name for name in OWN]
+    examples = ROOT / "examples"
+    if any(examples.rglob("*.py")):
+        commands.append(mypy([examples], bases=[examples]))
+    return [*commands, mypy(own, bases=[ROOT / "scripts", ROOT])]
+
+
+def mypy(paths: list[Path], *, bases: list[Path]) -> Command:
+    wanted = [str(path) for path in paths if path.is_file() or any(path.rglob("*.py"))]
+    config = ["--config-file", str(ROOT / "pyproject.toml")]
+    return ["-m", "mypy", *config, *wanted], {"MYPYPATH": ":".join(str(base) for base in bases)}
+
+
+def typing_tests() -> list[Command]:
+    """What the second checker says of the public API, and the files that must not pass."""
+    folders = [member.tests / "typing" for member in members()]
+    if not any(any(folder.rglob("*.py")) for folder in folders):
+        return []
+    return [(["-m", "basedpyright", "--project", str(ROOT / "pyproject.toml")], {})]
