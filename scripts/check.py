@@ -44,7 +44,9 @@ class Run:
         return good
 
     def python(self, commands: Iterable[checks.Command]) -> bool:
-        return all(self.call([sys.executable, *words], env) for words, env in commands)
+        # all of them, also after one that failed: a stage tells everything it knows
+        outcomes = [self.call([sys.executable, *words], env) for words, env in commands]
+        return all(outcomes)
 
     def call(self, command: list[str], env: dict[str, str], cwd: Path = ROOT) -> bool:
         try:
@@ -64,7 +66,9 @@ class Run:
     def pytest(self, arguments: list[str]) -> bool:
         self.reports.mkdir(exist_ok=True)
         report = self.reports / f"{len(list(self.reports.iterdir()))}.xml"
-        return self.python([(["-m", "pytest", f"--junitxml={report}", *arguments], {})])
+        options = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
+        command = [sys.executable, "-m", "pytest", *options, f"--junitxml={report}", *arguments]
+        return self.call(command, {}, cwd=Path.cwd())  # paths are meant as they were typed
 
     def build(self) -> bool:
         try:

@@ -35,9 +35,8 @@ def types() -> list[Command]:
         for member in members()
     ]
     own = [ROOT / name for name in OWN]
-    examples = ROOT / "examples"
-    if any(examples.rglob("*.py")):
-        commands.append(mypy([examples], bases=[examples]))
+    users = [ROOT / name for name in ("examples", "benchmarks")]
+    commands += [mypy([folder], bases=[folder]) for folder in users if any(folder.rglob("*.py"))]
     return [*commands, mypy(own, bases=[ROOT / "scripts", ROOT])]
 
 

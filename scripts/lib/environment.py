@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a file
@@ -137,8 +138,13 @@ def uv_environment(python: str | Path) -> dict[str, str]:
 
     A machine behind a mirror or with its own certificates usually has only pip set up for it.
     """
-    env = dict(os.environ)
-    command = [str(python), "-m", "pip", "config", "list"]
+    return {**pip_settings(str(python)), **os.environ}
+
+
+@cache
+def pip_settings(python: str) -> dict[str, str]:
+    """Pip's settings under the names that uv knows them by."""
+    command = [python, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     settings = dict(re.findall(r"^[^=]*?\.([a-z-]+)='(.*)'$", listed, flags=re.MULTILINE))
     names = {
@@ -148,10 +154,11 @@ def uv_environment(python: str | Path) -> dict[str, str]:
         "cert": "SSL_CERT_FILE",
         "proxy": "ALL_PROXY",
     }
-    for key, name in names.items():
-        if key in settings:
-            env.setdefault(name, settings[key].replace("\\n", " ").strip())
-    return env
+    return {
+        name: settings[key].replace("\\n", " ").strip()
+        for key, name in names.items()
+        if key in settings
+    }
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None) -> None:

@@ -16,8 +16,13 @@ is_new_enough() {
 
 find_python() {
     local candidate
-    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.14 python; do
-        if [ -n "$candidate" ] && is_new_enough "$candidate"; then
+    if [ -n "${PYTHON:-}" ]; then
+        is_new_enough "$PYTHON" && command -v "$PYTHON" && return
+        echo "PYTHON=$PYTHON is no Python 3.11 or later." >&2
+        return 1
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do
+        if is_new_enough "$candidate"; then
             command -v "$candidate"
             return
         fi
