@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from check import Run, count, summary
 
+from lib.environment import pip_settings
 from lib.members import ROOT
 
 SKIPS = """
@@ -72,3 +73,9 @@ def test_last_line_never_hides_a_failed_stage(
     run.stage("style", lambda: good)
     summary(run, good=good)
     assert capsys.readouterr().out.splitlines()[-1] == last
+
+
+def test_uv_is_told_what_only_pip_is_configured_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
+    settings = pip_settings.__wrapped__(sys.executable)
+    assert settings["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
