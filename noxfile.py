@@ -70,7 +70,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy on everything, and the second checker on the public API."""
     install_wheels(session, *NAMES, groups=("dev",))
-    run_all(session, [*checks.types(), *checks.typing_tests()])
+    python = Path(session.bin) / "python"
+    run_all(session, [*checks.types(), *checks.typing_tests(python)])
 
 
 @nox.session

@@ -114,7 +114,7 @@ def everything(run: Run) -> bool:
         ("ruff format", lambda: run.python(checks.format_())),
         ("import rules", lambda: run.python(checks.imports())),
         ("mypy", lambda: run.python(checks.types())),
-        ("typing tests", lambda: run.python(checks.typing_tests())),
+        ("typing tests", lambda: run.python(checks.typing_tests(sys.executable))),
         ("build", run.build),
         ("tests, on wheels", lambda: run.nox("tests")),
         ("packaging", lambda: run.nox("packaging")),
