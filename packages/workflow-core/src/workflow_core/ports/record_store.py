@@ -237,6 +237,14 @@ class RecordStore(Adapter, ABC):
         """
         return None
 
+    def outbox_changed(self) -> bool:
+        """Whether unheld outbox events may have been filed, by any process, since the last call.
+
+        Only a hint that spares questions: it must cost the service nothing (a counter, a
+        notification, the file's change counter). One caller at a time. Default: True, perhaps.
+        """
+        return True
+
     # -- may be overridden: for people ---------------------------------------------------------
 
     def count_records(self, query: RecordQuery) -> Mapping[tuple[str, int, RunState], int]:

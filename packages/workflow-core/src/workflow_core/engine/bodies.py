@@ -1,0 +1,135 @@
+"""Where the bodies of async steps run: one event loop per process, on a thread of its own.
+
+Nothing else runs on that loop, so a body that blocks it holds up other async bodies and nothing
+of the engine; the watchdog says so in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from workflow_core.ports import Clock
+
+__all__ = ["AsyncBodies", "Done", "ThreadedLoop"]
+
+logger = logging.getLogger("workflow_core.engine")
+
+Done: TypeAlias = Callable[[object, BaseException | None], None]
+"""Told the answer of a body, or what it raised."""
+
+_BLOCKED_AFTER = 5.0  # seconds without a turn of the loop
+
+
+class AsyncBodies(ABC):
+    """Runs coroutines side by side."""
+
+    @abstractmethod
+    def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
+        """Begin a body; `done` is called when it ends. Any thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancel what still runs; `done` is told CancelledError. Twice is harmless."""
+
+    def watch(self) -> None:  # noqa: B027 - only a loop of its own can be blocked
+        """Look whether a body blocks the loop; to be called about each second."""
+
+
+class ThreadedLoop(AsyncBodies):
+    """A loop on a daemon thread, started at the first body."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lock = threading.Lock()
+        self._pinged_at: float | None = None
+        self._warned = False
+        self._closed = False
+
+    def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
+        """Begin a body on the loop's thread."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._loop,), name="async steps", daemon=True
+                )
+                self._thread.start()
+        self._loop.call_soon_threadsafe(self._begin, body, done)
+
+    def close(self) -> None:
+        """Cancel all bodies, give them a moment to clean up, and stop the loop."""
+        with self._lock:
+            if self._loop is None or self._closed:
+                return
+            self._closed = True
+        self._loop.call_soon_threadsafe(self._cancel_all)
+        assert self._thread is not None
+        self._thread.join(2)  # a blocked loop is left behind; its thread is a daemon
+
+    def watch(self) -> None:
+        """Warn once when the loop has had no turn for long."""
+        if self._loop is None or self._closed:
+            return
+        now = self._clock.monotonic()
+        if self._pinged_at is None:
+            self._pinged_at = now
+            self._loop.call_soon_threadsafe(self._pong)
+        elif now - self._pinged_at > _BLOCKED_AFTER and not self._warned:
+            self._warned = True
+            logger.warning(
+                "an async step blocks the event loop for %.0f s: all other async steps wait. "
+                "Await in it, or make it a plain function",
+                now - self._pinged_at,
+            )
+
+    def _pong(self) -> None:
+        self._pinged_at = None
+        self._warned = False
+
+    def _begin(self, body: Coroutine[Any, Any, object], done: Done) -> None:
+        if self._closed:
+            body.close()
+            return
+        assert self._loop is not None
+        task = self._loop.create_task(conclude(body, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _cancel_all(self) -> None:
+        assert self._loop is not None
+        for task in self._tasks:
+            task.cancel()
+        self._loop.create_task(self._stop_when_done())
+
+    async def _stop_when_done(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+        asyncio.get_running_loop().stop()
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+
+async def conclude(body: Coroutine[Any, Any, object], done: Done) -> None:
+    """Await a body and tell how it ended."""
+    try:
+        answer = await body
+    except BaseException as error:  # whatever a body raises is its failed attempt
+        done(None, error)
+        if isinstance(error, asyncio.CancelledError):
+            raise
+    else:
+        done(answer, None)

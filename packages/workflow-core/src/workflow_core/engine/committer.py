@@ -1,0 +1,89 @@
+"""The committer: commits finished work in batches, and settles what it commits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from workflow_core.engine.journal import Journal
+from workflow_core.engine.lane import Item
+from workflow_core.engine.process import Process
+from workflow_core.engine.transition import Failure
+from workflow_core.engine.window import Finished, Window
+from workflow_core.errors import AdapterError, VersionConflictError
+from workflow_core.ports import RecordStore
+
+__all__ = ["Committer"]
+
+logger = logging.getLogger("workflow_core.engine")
+
+_REFUSED_AGAIN = 30.0  # seconds before an item whose very failure is refused is looked at again
+
+
+class Committer(Process):
+    """One per process, for all its lanes."""
+
+    name = "committer"
+
+    def __init__(self, window: Window, journal: Journal, store: RecordStore) -> None:
+        self._window = window
+        self._journal = journal
+        self._store = store
+        self._obsolete_copies: list[str] = []
+
+    def poll(self, wait: timedelta) -> bool:
+        """Commit one batch. When the store does not answer the outcomes are kept, not the steps."""
+        self._drop_safety_copies()
+        batch = self._window.take_finished(wait)
+        if not batch:
+            return False
+        try:
+            outcomes = self._journal.commit([finished.write for finished in batch])
+        except BaseException:
+            self._window.give_back_finished(batch)
+            raise
+        settled: list[Item] = []
+        for finished, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                settled.append(finished.item)
+            elif isinstance(outcome, AdapterError):
+                self._refused(finished, outcome)
+            else:
+                self._lost(finished, outcome)
+                settled.append(finished.item)
+        self._obsolete_copies += [item.safety_copy for item in settled if item.safety_copy]
+        self._window.settle(settled)
+        self._drop_safety_copies()
+        return True
+
+    def _drop_safety_copies(self) -> None:
+        if self._obsolete_copies:
+            self._store.delete_outbox_events(self._obsolete_copies)
+            self._obsolete_copies = []
+
+    def _lost(self, finished: Finished, outcome: Exception) -> None:
+        """Somebody else moved the run on; whoever did has filed the event of the new version."""
+        if not isinstance(outcome, VersionConflictError):
+            logger.error("run %s: %s", finished.write.record.run_id, outcome)
+            return
+        logger.debug("run %s was changed meanwhile: %s", outcome.run_id, outcome)
+
+    def _refused(self, finished: Finished, outcome: AdapterError) -> None:
+        """The store will never keep this row: count it as a failed attempt, with the old data."""
+        item, run_id = finished.item, finished.before.run_id
+        if finished.refused:
+            logger.error("run %s: the store refuses even its failed attempt: %s", run_id, outcome)
+            self._window.postpone(item, _REFUSED_AGAIN)
+            return
+        logger.error("run %s: the store refuses its new version: %s", run_id, outcome)
+        failure = item.lane.transition.failed(finished.before, Failure.of(outcome), item.step)
+        self._window.finish(item, finished.before, failure, refused=True)
+
+
+def abandoned(items: Sequence[Item]) -> list[str]:
+    """What a stop left undone, by name."""
+    return [
+        f"{item.lane.workflow.name}: step {item.step.name} of run {item.event.run_id}"
+        for item in items
+    ]

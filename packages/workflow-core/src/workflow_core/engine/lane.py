@@ -1,0 +1,122 @@
+"""A lane: one pool of one workflow in this process; an item: one version of a run in hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from workflow_core.definition import Step, Workflow
+from workflow_core.engine.transition import Identity, Transition
+from workflow_core.model import Event, names
+from workflow_core.ports import Delivery, Receiver
+
+__all__ = ["Chunk", "Item", "Lane", "Receipt"]
+
+Receipt: TypeAlias = tuple[Receiver[Event], Delivery[Event]]
+
+_PACE_WEIGHT = 0.2  # of the newest body in the running mean
+
+
+class Item:
+    """One (run, version) between its event's arrival and its acknowledgement."""
+
+    __slots__ = (
+        "behind_since",
+        "cancelled",
+        "event",
+        "lane",
+        "receipts",
+        "received_at",
+        "safety_copy",
+        "started_at",
+        "suspect",
+    )
+
+    def __init__(self, lane: Lane, event: Event, receipt: Receipt, now: float) -> None:
+        self.lane = lane
+        self.event = event
+        self.receipts = [receipt]
+        self.received_at = now
+        self.started_at: float | None = None
+        self.behind_since: float | None = None
+        self.safety_copy = ""
+        self.cancelled = False
+        self.suspect = receipt[1].suspect
+
+    @property
+    def step(self) -> Step:
+        """The step that its event is for."""
+        return self.lane.steps[self.event.status]
+
+
+class Lane:
+    """What this process has in hand for one pool of a workflow, by status.
+
+    Its fields are the window's to change, under the window's lock.
+    """
+
+    def __init__(self, workflow: Workflow[Any, Any], pool: str, identity: Identity) -> None:
+        self.workflow = workflow
+        self.name = names.consumer(workflow.name, pool)
+        self.pool = pool
+        self.steps = dict(workflow.steps)
+        self.topics = [names.status_topic(workflow.name, status) for status in sorted(self.steps)]
+        self.transition = Transition(workflow, self.name, identity)
+        self.queues: dict[int, deque[Item]] = {status: deque() for status in self.steps}
+        self.running = dict.fromkeys(self.steps, 0)
+        self.pace: dict[int, float] = {}
+        self.in_hand = 0
+        self.to_ack: list[Receipt] = []
+
+    def is_for_us(self, event: Event) -> bool:
+        """Whether this lane is to act on the event at all."""
+        return (
+            event.workflow == self.workflow.name
+            and event.status in self.steps
+            and event.target in ("", self.name)
+        )
+
+    def learn(self, status: int, seconds: float) -> None:
+        """Keep in mind how long a body of this status takes."""
+        known = self.pace.get(status)
+        self.pace[status] = (
+            seconds if known is None else known + _PACE_WEIGHT * (seconds - known)
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Some items of one step, looked up together and begun soon after.
+
+    ``pending`` are those not begun yet: the worker takes from the left, and whoever finds that a
+    body takes long takes the rest back from the right (both are atomic on a deque).
+    """
+
+    lane: Lane
+    step: Step
+    pending: deque[Item]
+    looked_up_at: float = 0.0
+    body_since: float | None = None
+    """When the body now running began; None between bodies."""
+    started: int = 0
+    """Async bodies that were started; each ends for itself."""
+
+    def take(self) -> Iterator[Item]:
+        """The pending items one by one, until none is left to this chunk."""
+        while True:
+            try:
+                yield self.pending.popleft()
+            except IndexError:
+                return
+
+    def take_back(self) -> list[Item]:
+        """All that has not begun, in order."""
+        items: list[Item] = []
+        while True:
+            try:
+                items.append(self.pending.pop())
+            except IndexError:
+                items.reverse()
+                return items

@@ -1,0 +1,74 @@
+"""What the waiter asks of a record, and how a record is shown to the user."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from workflow_core.definition import RunView, Workflow
+from workflow_core.engine.waiter import Question
+from workflow_core.errors import RunEndedError, RunNotFoundError
+from workflow_core.model import Record
+
+__all__ = ["ended", "reached", "view"]
+
+
+def reached(workflow: Workflow[Any, Any], run_id: str, status: IntEnum) -> Question:
+    """Is it at the status, or past it? Raises RunEndedError when it never will be."""
+
+    def question(record: Record | None) -> RunView[Any, Any] | None:
+        seen = view(workflow, run_id, record)
+        assert record is not None
+        if record.status == int(status) or int(status) in record.passed:
+            return seen
+        if record.state.is_finished:
+            raise RunEndedError(
+                f"run {run_id} has ended at {seen.status.name}, {record.state.name.lower()}, "
+                f"and never was at {status.name}",
+                workflow=workflow.name,
+                run_id=run_id,
+            )
+        return None
+
+    return question
+
+
+def ended(workflow: Workflow[Any, Any], run_id: str) -> Question:
+    """Has it ended?"""
+
+    def question(record: Record | None) -> RunView[Any, Any] | None:
+        seen = view(workflow, run_id, record)
+        return seen if seen.state.is_finished else None
+
+    return question
+
+
+def view(workflow: Workflow[Any, Any], run_id: str, record: Record | None) -> RunView[Any, Any]:
+    """The record as the user sees it.
+
+    Raises:
+        RunNotFoundError: there is none, or it is another workflow's.
+        DecodeError: its data is not of the workflow's type.
+    """
+    if record is None or record.workflow != workflow.name:
+        raise RunNotFoundError(
+            f"workflow {workflow.name!r} has no run {run_id}",
+            workflow=workflow.name,
+            run_id=run_id,
+            hint=f"It is a run of {record.workflow!r}" if record is not None else "",
+        )
+    return RunView(
+        workflow=record.workflow,
+        run_id=record.run_id,
+        foreign_id=record.foreign_id,
+        status=workflow.status(record.status),
+        state=record.state,
+        version=record.version,
+        data=workflow.decode(record.data, run_id=run_id),
+        reason=record.reason,
+        last_error=record.last_error,
+        attempts=record.attempts,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        next_try_at=record.next_try_at,
+    )

@@ -1,0 +1,185 @@
+"""The worker: looks up what was received, runs the steps, and hands on their outcomes.
+
+It neither receives nor commits: while one thread waits for the store, another runs Python.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from workflow_core.engine.bodies import AsyncBodies
+from workflow_core.engine.execution import Execution
+from workflow_core.engine.journal import Journal
+from workflow_core.engine.lag import LagWatch
+from workflow_core.engine.lane import Chunk, Item
+from workflow_core.engine.process import Process
+from workflow_core.engine.transition import Identity, file_again
+from workflow_core.engine.triage import Verdict, needs_time, triage
+from workflow_core.engine.window import FRESH, Window
+from workflow_core.model import OutboxEvent, Record
+from workflow_core.ports import Clock, RecordStore, Write
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger("workflow_core.engine")
+
+_LOOK_AGAIN = 0.25  # seconds between look-ups of a record that has not arrived
+_BEHIND_LIMIT = 30.0  # seconds after which a record that never arrives is given up
+
+
+class Worker(Process):
+    """One thread's worth of work on all lanes of a process."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        window: Window,
+        store: RecordStore,
+        journal: Journal,
+        bodies: AsyncBodies,
+        identity: Identity,
+        lag: LagWatch,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self._window = window
+        self._store = store
+        self._journal = journal
+        self._bodies = bodies
+        self._identity = identity
+        self._lag = lag
+        self._clock = clock
+
+    def poll(self, wait: timedelta) -> bool:
+        """Look up and run one chunk of one step."""
+        chunk = self._window.claim(wait)
+        if chunk is None:
+            return False
+        claimed = len(chunk.pending)
+        try:
+            records = self._look_up(chunk)
+            if chunk.step.is_async:
+                self._start_bodies(chunk, records)
+            else:
+                self._run_bodies(chunk, records)
+        finally:
+            self._window.put_back(chunk.take_back())
+            if chunk.step.is_async:
+                self._window.end_async(chunk.lane, chunk.step.status, claimed - chunk.started)
+            self._window.end_chunk(chunk)
+        return True
+
+    # -- looking up ----------------------------------------------------------------------------
+
+    def _look_up(self, chunk: Chunk) -> dict[Item, Record]:
+        """Keep in the chunk what is to run; see to all else."""
+        items = list(chunk.pending)
+        found = self._store.lookup_many([item.event.run_id for item in items])
+        chunk.looked_up_at = self._clock.monotonic()
+        now = self._now_if_needed(chunk, found)
+        ready: dict[Item, Record] = {}
+        done: list[Item] = []
+        behind: list[Item] = []
+        early: list[tuple[Item, timedelta]] = []
+        for item in items:
+            record = found.get(item.event.run_id)
+            opinion = triage(item.event, record, chunk.step, now)
+            if opinion.verdict is Verdict.RUN:
+                assert record is not None
+                ready[item] = record
+            elif opinion.verdict is Verdict.DROP:
+                done.append(item)
+            elif opinion.verdict is Verdict.EARLY:
+                early.append((item, opinion.rest))
+            else:
+                behind.append(item)
+        # What may raise comes first: until then nothing has left the chunk.
+        self._lag.observe(chunk.lane, chunk.step, [item.event for item in ready])
+        if early:
+            self._file_early(early)
+            done += [item for item, _ in early]
+        if behind:
+            done += self._ask_primary(behind)
+        chunk.pending = deque(ready)
+        self._window.settle(done)
+        return ready
+
+    def _now_if_needed(self, chunk: Chunk, found: Mapping[str, Record]) -> datetime | None:
+        if any(needs_time(record, chunk.step) for record in found.values()):
+            return self._store.now()
+        return None
+
+    def _file_early(self, early: Sequence[tuple[Item, timedelta]]) -> None:
+        copies: list[OutboxEvent] = [
+            file_again(item.event, self._identity, delay=rest) for item, rest in early
+        ]
+        self._journal.file(copies)
+
+    def _ask_primary(self, behind: Sequence[Item]) -> list[Item]:
+        """Items that are done for; the others are looked at again, at once or soon."""
+        found = self._store.lookup_many([item.event.run_id for item in behind], primary=True)
+        now = self._clock.monotonic()
+        given_up: list[Item] = []
+        for item in behind:
+            record = found.get(item.event.run_id)
+            if record is not None and record.version >= item.event.version:
+                item.behind_since = None
+                self._window.postpone(item, 0)
+                continue
+            if item.behind_since is None:
+                item.behind_since = now
+            if now - item.behind_since >= _BEHIND_LIMIT:
+                logger.error(
+                    "run %s: its event is about version %d, but the store has %s; dropped",
+                    item.event.run_id,
+                    item.event.version,
+                    "no such run" if record is None else f"version {record.version}",
+                )
+                given_up.append(item)
+            else:
+                self._window.postpone(item, _LOOK_AGAIN)
+        return given_up
+
+    # -- running -------------------------------------------------------------------------------
+
+    def _run_bodies(self, chunk: Chunk, records: Mapping[Item, Record]) -> None:
+        """One after the other; what would be stale by its turn is looked up again later."""
+        first = True
+        for item in chunk.take():
+            now = self._clock.monotonic()
+            if not first and now - chunk.looked_up_at > FRESH:
+                self._window.put_back([item, *chunk.take_back()])
+                return
+            first = False
+            execution = Execution(item, records[item])
+            chunk.body_since = now
+            self._window.begin(item)
+            write = execution.run()
+            chunk.body_since = None
+            self._window.finish(item, records[item], write, last=not chunk.pending)
+
+    def _start_bodies(self, chunk: Chunk, records: Mapping[Item, Record]) -> None:
+        """Begin them all side by side."""
+        for item in chunk.take():
+            execution = Execution(item, records[item])
+            self._window.begin(item)
+            body = execution.coroutine()
+            if isinstance(body, Write):
+                self._window.finish(item, records[item], body)
+            else:
+                chunk.started += 1
+                self._bodies.start(body, partial(self._body_ended, item, execution))
+
+    def _body_ended(
+        self, item: Item, execution: Execution, answer: object, error: BaseException | None
+    ) -> None:
+        self._window.end_async(item.lane, item.event.status)
+        if not isinstance(error, CancelledError):  # else abandoned: it comes again
+            write = execution.concluded(answer, error)
+            self._window.finish(item, execution.record, write)
