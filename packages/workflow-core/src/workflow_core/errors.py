@@ -216,7 +216,9 @@ class VersionConflictError(RunError):
 
     def __init__(self, *, run_id: str, expected: int, found: int | None) -> None:
         stands = "no such run exists" if found is None else f"version {found} is stored"
-        super().__init__(f"run {run_id}: version {expected} was to be replaced, but {stands}", run_id=run_id)
+        super().__init__(
+            f"run {run_id}: version {expected} was to be replaced, but {stands}", run_id=run_id
+        )
         self.expected = expected
         self.found = found
 

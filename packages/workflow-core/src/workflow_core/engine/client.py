@@ -107,9 +107,7 @@ class Client:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def view(
-        self, workflow: Workflow[DataT, StatusT], run_id: str
-    ) -> RunView[DataT, StatusT]:
+    def view(self, workflow: Workflow[DataT, StatusT], run_id: str) -> RunView[DataT, StatusT]:
         """The run as it is now.
 
         Raises:
@@ -178,9 +176,7 @@ class Client:
             RunNotFoundError: no such run of this workflow.
         """
         self._check_open()
-        future: Future[RunView[DataT, StatusT]] = self._waiter.ask(
-            run_id, ended(workflow, run_id)
-        )
+        future: Future[RunView[DataT, StatusT]] = self._waiter.ask(run_id, ended(workflow, run_id))
         try:
             return self._runtime.result(future, timeout)
         except TimeoutError:

@@ -69,8 +69,14 @@ class Crew:
 
     def work_off(self) -> None:
         """Where nobody but us drives the processes: poll them until none has anything to do."""
-        while self.manual and any([p.poll(timedelta(0)) for p in self.processes]):
+        while self.manual and self._poll_each():
             pass
+
+    def _poll_each(self) -> bool:
+        worked = False
+        for process in self.processes:
+            worked |= process.poll(timedelta(0))
+        return worked
 
     @property
     def processes(self) -> list[Process]:

@@ -113,7 +113,9 @@ class Engine(Client):
         return cls._of(embedded(path), settings)
 
     @classmethod
-    def in_memory(cls, *, clock: Clock | None = None, settings: EngineSettings | None = None) -> Self:
+    def in_memory(
+        cls, *, clock: Clock | None = None, settings: EngineSettings | None = None
+    ) -> Self:
         """Everything in this process's memory, and gone with it: for tests and trying out."""
         return cls._of(in_memory(), settings, clock)
 
@@ -203,9 +205,7 @@ def _check_workflows(workflows: Sequence[Workflow[Any, Any]]) -> None:
     for workflow in workflows:
         workflow.check()
         if workflow.timeouts:
-            raise DefinitionError(
-                "timeouts cannot be served yet", workflow=workflow.name
-            )
+            raise DefinitionError("timeouts cannot be served yet", workflow=workflow.name)
         topic = names.run_state_topic(workflow.name)
         if topic in topics:
             raise DefinitionError(

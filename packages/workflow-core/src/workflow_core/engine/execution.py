@@ -82,9 +82,7 @@ class Execution:
 
     def _encode(self) -> bytes:
         assert self._run is not None
-        return self._workflow.encode(
-            self._run.data, self.record.data, run_id=self.record.run_id
-        )
+        return self._workflow.encode(self._run.data, self.record.data, run_id=self.record.run_id)
 
 
 def checked_answer(workflow: Workflow[Any, Any], step: Step, answer: object) -> Decision:

@@ -62,10 +62,8 @@ class Journal:
         """
         if not writes:
             return []
-        if self.joined:
-            outcomes = self._commit_beside(writes)
-        else:
-            outcomes = self._commit_to_outbox(writes)
+        commit = self._commit_beside if self.joined else self._commit_to_outbox
+        outcomes = commit(writes)
         stored = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None]
         self._tell_delays(event for write in stored for event in write.events)
         records = [write.record for write in stored]

@@ -81,9 +81,7 @@ class Lane:
     def learn(self, status: int, seconds: float) -> None:
         """Keep in mind how long a body of this status takes."""
         known = self.pace.get(status)
-        self.pace[status] = (
-            seconds if known is None else known + _PACE_WEIGHT * (seconds - known)
-        )
+        self.pace[status] = seconds if known is None else known + _PACE_WEIGHT * (seconds - known)
 
 
 @dataclass(slots=True, eq=False)

@@ -160,9 +160,7 @@ class Publisher(Process):
             if isinstance(outcome, AdapterUnavailableError)
         ]
         self._published += [
-            event.id
-            for (event, _), outcome in zip(batch, outcomes, strict=True)
-            if outcome is None
+            event.id for (event, _), outcome in zip(batch, outcomes, strict=True) if outcome is None
         ]
         if again:
             self._put_back(again)

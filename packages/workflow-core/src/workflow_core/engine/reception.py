@@ -131,9 +131,7 @@ class Reception(Process):
         fresh = None
         if held:
             shards = Shards(count=self._shards, held=held)
-            fresh = self._streamer.new_receiver(
-                self._lane.topics, self._lane.name, shards=shards
-            )
+            fresh = self._streamer.new_receiver(self._lane.topics, self._lane.name, shards=shards)
         with self._changed:
             if self._receiver is not None:
                 self._retired.append(self._receiver)

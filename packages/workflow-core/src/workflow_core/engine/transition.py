@@ -110,9 +110,7 @@ def file_again(event: Event, identity: Identity, *, delay: timedelta = _NOW) -> 
     return OutboxEvent(event=event.replace(id=identity.uuid(), kind=kind), delay=delay)
 
 
-def _event(
-    record: Record, identity: Identity, topic: str, kind: EventKind, target: str
-) -> Event:
+def _event(record: Record, identity: Identity, topic: str, kind: EventKind, target: str) -> Event:
     return Event(
         id=identity.uuid(),
         topic=topic,
@@ -178,7 +176,11 @@ class Transition:
             return Write(record=after, events=[state_event(after, self._identity)])
         if isinstance(answer, Repeat):
             after = self._next(
-                record, data=encode(), state=RunState.RUNNING, repeat=record.repeat + 1, **_success()
+                record,
+                data=encode(),
+                state=RunState.RUNNING,
+                repeat=record.repeat + 1,
+                **_success(),
             )
             event = status_event(
                 after,
@@ -207,7 +209,9 @@ class Transition:
             return Write(record=after, events=[event], retry_in=delay)
         if step.retry.then is not None:
             return self._entered(counted, int(step.retry.then), record.data, error=failure.text)
-        reason = clean_text(f"{step.name} failed {attempts} times, the last time with {failure.text}")
+        reason = clean_text(
+            f"{step.name} failed {attempts} times, the last time with {failure.text}"
+        )
         return self._paused(counted, reason, PauseKind.AUTOMATIC, record.data, error=failure.text)
 
     def _entered(self, record: Record, status: int, data: bytes, error: str = "") -> Write:

@@ -39,9 +39,7 @@ class Waiter(Process):
 
     name = "waiter"
 
-    def __init__(
-        self, store: RecordStore, clock: Clock, start: Callable[[Process], None]
-    ) -> None:
+    def __init__(self, store: RecordStore, clock: Clock, start: Callable[[Process], None]) -> None:
         self._store = store
         self._start = start
         self._clock = clock
@@ -130,7 +128,12 @@ class Waiter(Process):
         return answered
 
     def _settle(
-        self, run_id: str, future: Future[Any], *, answer: Any = None, error: Exception | None = None
+        self,
+        run_id: str,
+        future: Future[Any],
+        *,
+        answer: Any = None,
+        error: Exception | None = None,
     ) -> None:
         with self._news:
             self._drop(run_id, future)

@@ -163,7 +163,11 @@ class Window:
         now = self._clock.monotonic()
         with self._lock:
             for chunk in self._chunks:
-                if chunk.pending and chunk.body_since is not None and now - chunk.body_since > FRESH:
+                if (
+                    chunk.pending
+                    and chunk.body_since is not None
+                    and now - chunk.body_since > FRESH
+                ):
                     self._requeue(chunk.take_back())
                     self._done.notify()
             # More threads help only where bodies wait for something; else they fight for Python.
@@ -294,9 +298,7 @@ class Window:
                 rest = self._finished[0].since + FLUSH_AFTER - self._clock.monotonic()
                 if rest > 0:
                     self._done.wait(rest)
-            return [
-                self._finished.popleft() for _ in range(min(BATCH, len(self._finished)))
-            ]
+            return [self._finished.popleft() for _ in range(min(BATCH, len(self._finished)))]
 
     def _more_come_soon(self) -> bool:
         return len(self._finished) < BATCH and any(

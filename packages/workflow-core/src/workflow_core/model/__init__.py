@@ -3,8 +3,8 @@
 from workflow_core.model.codec import Codec
 from workflow_core.model.event import ConnectorEvent, Event, EventKind, OutboxEvent
 from workflow_core.model.ids import uuid7, uuid_from_key
-from workflow_core.model.record import HistoryEntry, PauseKind, Record, Resumed
 from workflow_core.model.query import Order, Page, RecordQuery
+from workflow_core.model.record import HistoryEntry, PauseKind, Record, Resumed
 from workflow_core.model.states import RunState
 from workflow_core.model.timeout import Timeout
 from workflow_core.model.value import UNSTAMPED, Value

@@ -19,7 +19,13 @@ def uuid7(now: datetime, entropy: random.Random) -> str:
     """
     milliseconds = int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
     low = entropy.getrandbits(74)
-    number = (milliseconds << 80) | (0x7 << 76) | ((low >> 62) << 64) | (0b10 << 62) | (low & (1 << 62) - 1)
+    number = (
+        (milliseconds << 80)
+        | (0x7 << 76)
+        | ((low >> 62) << 64)
+        | (0b10 << 62)
+        | (low & (1 << 62) - 1)
+    )
     digits = f"{number:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 

@@ -102,7 +102,9 @@ class EventSender(Closable, ABC):
             ClosedError: the sender was closed.
         """
 
-    def send_many(self, events: Sequence[Event], timeout: timedelta) -> Sequence[AdapterError | None]:
+    def send_many(
+        self, events: Sequence[Event], timeout: timedelta
+    ) -> Sequence[AdapterError | None]:
         """Over any number of topics, in order per run; outcomes in order, None is published.
 
         What is not acknowledged within ``timeout`` is an `AdapterUnavailableError` among the
@@ -190,5 +192,3 @@ class EventStreamer(Adapter, ABC):
             AdapterUnavailableError: no answer.
         """
         return None
-
-

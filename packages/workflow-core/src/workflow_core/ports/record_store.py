@@ -17,7 +17,15 @@ from workflow_core.errors import (
     RunNotFoundError,
     VersionConflictError,
 )
-from workflow_core.model import HistoryEntry, OutboxEvent, Page, Record, RecordQuery, RunState, Value
+from workflow_core.model import (
+    HistoryEntry,
+    OutboxEvent,
+    Page,
+    Record,
+    RecordQuery,
+    RunState,
+    Value,
+)
 from workflow_core.ports.adapter import Adapter
 
 __all__ = ["Outcome", "RecordStore", "StoreTransaction", "Write"]
@@ -287,7 +295,7 @@ class RecordStore(Adapter, ABC):
 
     # -- may be overridden: upkeep -------------------------------------------------------------
 
-    def erase_copies(self, run_id: str) -> None:  # noqa: B027 - keeping no copies is the default
+    def erase_copies(self, run_id: str) -> None:
         """Scrub the run's payload from all that is kept beside its present record.
 
         Default: nothing is kept. Twice is harmless.

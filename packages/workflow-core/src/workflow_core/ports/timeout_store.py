@@ -26,8 +26,9 @@ class TimeoutStore(Adapter, ABC):
 
     @abstractmethod
     def create(self, timeout: Timeout) -> None:
-        """Arm it: due ``delay`` from now. The same key again changes nothing, but that a parked
-        one is due again, at the time it had.
+        """Arm it: due ``delay`` from now.
+
+        The same key again changes nothing, but that a parked one is due again, at the time it had.
 
         Raises:
             AdapterUnavailableError: nobody knows whether it is armed: create it again.
@@ -70,7 +71,9 @@ class TimeoutStore(Adapter, ABC):
         """
 
     @abstractmethod
-    def list_timeouts(self, workflow: str, *, after: str | None = None, limit: int = 100) -> Page[Timeout]:
+    def list_timeouts(
+        self, workflow: str, *, after: str | None = None, limit: int = 100
+    ) -> Page[Timeout]:
         """All open timers, parked ones too: for people, and for moving to another adapter.
 
         In order of key. Raises:
@@ -98,7 +101,7 @@ class TimeoutStore(Adapter, ABC):
         for key in keys:
             self.park(key)
 
-    def forget(self, run_ids: Sequence[str]) -> None:  # noqa: B027 - keeping it is the default
+    def forget(self, run_ids: Sequence[str]) -> None:
         """These runs have ended: drop all that is kept of them, open and closed keys alike.
 
         Default: it is kept.

@@ -162,7 +162,9 @@ class Driver:
                 return future.result()
             due = self.next_due()
             if due is None:
-                raise WouldWaitForeverError("nothing will ever happen: all is quiet and nothing is due")
+                raise WouldWaitForeverError(
+                    "nothing will ever happen: all is quiet and nothing is due"
+                )
             rest = end - self.clock.now()
             if max(due, _TICK) > rest:
                 self.clock.advance(max(rest, _NOW))

@@ -64,7 +64,7 @@ class _ClockedLoop(asyncio.SelectorEventLoop):
 
 
 class _RestingSelector(selectors.DefaultSelector):
-    """Where the loop would wait, it is stopped instead, and how long it would have waited is kept."""
+    """Where the loop would wait it is stopped instead; the time it would have waited is kept."""
 
     loop: asyncio.AbstractEventLoop
 
