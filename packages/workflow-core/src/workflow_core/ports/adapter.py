@@ -22,12 +22,29 @@ class Capability(Enum):
     """What an adapter may offer beyond its contract: declared, never sniffed, tested both ways."""
 
     BALANCES_MEMBERS = "receivers of one name divide the partitions among themselves: no shards"
-    TRANSACTIONS = "the store lends its transaction: user's rows, joined connections, events beside"
+    TRANSACTIONS = "the store lends its transaction: user's rows, joined connections, events"
     HISTORY = "the store keeps every version of a run"
     WAKES = "a blocked call returns as soon as there is something, without polling"
     CLAIMS = (
         "a claim hides outbox events from other claims: any number of relays, else it is a role"
     )
+
+
+class Closable(ABC):
+    """Something to be given back, also as a context manager."""
+
+    def close(self) -> None:  # noqa: B027 - an empty body is the right default
+        """Give everything back, even when it fails half-way. Twice is harmless.
+
+        Any thread may call it; blocked calls end within a second with `ClosedError`. Default:
+        there is nothing to give back.
+        """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
 
 
 class AdapterContext(Closable):
