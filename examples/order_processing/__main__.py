@@ -1,0 +1,83 @@
+"""The job: every order of a file through the workflow, on one SQLite file.
+
+Stop it whenever you like, by Ctrl-C or kill -9: started again with the same files it goes on where
+it was. Exit codes: 0 all reconciled, 1 not, 2 wrong usage, 130 stopped before the end.
+"""
+
+import argparse
+import csv
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+
+from order_processing.flow import Order, Status, order_workflow
+from order_processing.progress import Progress, settled_runs
+from order_processing.provider import PaymentProvider
+from order_processing.summary import reconcile, show
+from workflow_core import Engine, RecordQuery, Trigger, Workflow
+from workflow_core.errors import WorkflowError
+
+LOOK_EACH = 0.25  # seconds between two looks at the counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="order_processing", description=__doc__)
+    parser.add_argument("database", nargs="?", type=Path, default=Path("orders.db"))
+    parser.add_argument("--orders", type=Path, default=Path(__file__).with_name("orders.csv"))
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C
+    try:
+        orders = read(options.orders)
+        return run(options.database, orders)
+    except (OSError, ValueError, WorkflowError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped in order; nothing is lost. Start it again to go on.")
+        return 130
+
+
+def run(database: Path, orders: dict[str, Order]) -> int:
+    ledger = database.with_suffix(".payments.db")
+    print(f"{len(orders):,} orders, runs in {database}, the provider's ledger in {ledger}")
+    with PaymentProvider(ledger) as provider, Engine.embedded(database) as engine:
+        workflow = order_workflow(provider)
+        with engine.serving(workflow):
+            begin(engine, workflow, orders)
+            watch(engine, workflow, len(orders))
+        rows = reconcile(engine, workflow, provider, orders)
+    show(rows)
+    return 0 if all(row.agrees for row in rows) else 1
+
+
+def begin(engine: Engine, workflow: Workflow[Order, Status], orders: dict[str, Order]) -> None:
+    """A run per order. The key makes it the same run, however often the job is started."""
+    triggers = [Trigger(name, order, idempotency_key=name) for name, order in orders.items()]
+    for answer in engine.trigger_many(workflow, triggers):
+        if isinstance(answer, WorkflowError):
+            raise answer
+
+
+def watch(engine: Engine, workflow: Workflow[Order, Status], total: int) -> None:
+    """Until every run has ended or waits for a person."""
+    progress = Progress(total)
+    query = RecordQuery(workflow=workflow.name)
+    while settled_runs(counts := engine.counts(query)) < total:
+        progress.show(counts)
+        time.sleep(LOOK_EACH)
+    progress.show(counts, last=True)
+
+
+def read(path: Path) -> dict[str, Order]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            row["order_id"]: Order(int(row["total_cents"]), row["card"], row["address"])
+            for row in csv.DictReader(file)
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

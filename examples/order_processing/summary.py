@@ -1,0 +1,86 @@
+"""Reconciles what the store and the payment provider say with the input file."""
+
+from dataclasses import dataclass
+
+from order_processing.flow import Order, Status
+from order_processing.provider import PaymentProvider
+from workflow_core import Engine, RecordQuery, RunState, Workflow
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the summary."""
+
+    what: str
+    in_file: int
+    found: int
+
+    @property
+    def agrees(self) -> bool:
+        return self.in_file == self.found
+
+
+def reconcile(
+    engine: Engine,
+    workflow: Workflow[Order, Status],
+    provider: PaymentProvider,
+    orders: dict[str, Order],
+) -> list[Row]:
+    """What should have become of the orders in the file, beside what did."""
+    expected = {name: 0 for name in ("shipped", "refused", "no address", "bank does not answer")}
+    owed = 0
+    for order in orders.values():
+        outcome = _outcome(order)
+        expected[outcome] += 1
+        owed += order.total_cents if outcome == "shipped" else 0
+    found, odd_histories = _found(engine, workflow)
+    charges, cents, asked = provider.charges()
+    slow = sum(_outcome(o) == "shipped" and o.card == "slow" for o in orders.values())
+    return [
+        Row("orders", len(orders), sum(found.values())),
+        Row("  shipped", expected["shipped"], found["shipped"]),
+        Row("  refused", expected["refused"], found["refused"]),
+        Row("  paused: no address", expected["no address"], found["no address"]),
+        Row("  paused: bank fails", expected["bank does not answer"], found["gave up"]),
+        Row("runs left unfinished", 0, found["unfinished"]),
+        Row("versions missing or doubled", 0, odd_histories),
+        Row("charges", expected["shipped"], charges),
+        Row("cents charged", owed, cents),
+        Row("charges asked for again", slow, asked - charges),
+    ]
+
+
+def _outcome(order: Order) -> str:
+    if order.total_cents <= 0:
+        return "refused"
+    if not order.address:
+        return "no address"
+    return {"stolen": "refused", "broken": "bank does not answer"}.get(order.card, "shipped")
+
+
+def _found(engine: Engine, workflow: Workflow[Order, Status]) -> tuple[dict[str, int], int]:
+    counts = dict.fromkeys(("shipped", "refused", "no address", "gave up", "unfinished"), 0)
+    odd_histories = 0
+    query = RecordQuery(workflow=workflow.name, limit=1000)
+    while True:
+        page = engine.runs(query)
+        for record in page.items:
+            if record.state is RunState.PAUSED:
+                counts["no address" if record.pause_kind == "step" else "gave up"] += 1
+            elif record.state is RunState.COMPLETED:
+                counts["shipped" if record.status == Status.SHIPPED else "refused"] += 1
+            else:
+                counts["unfinished"] += 1
+            versions = [entry.version for entry in engine.history(record.run_id)]
+            odd_histories += versions != list(range(1, record.version + 1))
+        if page.next is None:
+            return counts, odd_histories
+        query = query.replace(after=page.next)
+
+
+def show(rows: list[Row]) -> None:
+    """Print the summary."""
+    print(f"\n  {'':<30}{'in the file':>14}{'found':>14}")
+    for row in rows:
+        verdict = "ok" if row.agrees else "DIFFERS"
+        print(f"  {row.what:<30}{row.in_file:>14,}{row.found:>14,}   {verdict}")
