@@ -51,15 +51,19 @@ class Scope:
     Args:
         body: the one whose annotations are read.
         frame: where the decorator stands; its locals count only for functions of the same module.
+        statuses: the workflow's, for hints.
         instead: the call that registers the body without reading annotations, for hints.
     """
 
-    def __init__(self, body: Body, frame: FrameType, *, instead: str) -> None:
+    def __init__(
+        self, body: Body, frame: FrameType, *, statuses: type[IntEnum], instead: str
+    ) -> None:
         function = function_of(body)
         own = getattr(function, "__globals__", {})
         self._names: ChainMap[str, Any] = ChainMap(dict(_closure(function)), own, _OWN_WORDS)
         if own is frame.f_globals and frame.f_locals is not own:
             self._names = self._names.new_child(dict(frame.f_locals))
+        self._statuses = statuses
         self._instead = instead
 
     def evaluate(self, reference: str | ForwardRef) -> Any:
@@ -74,8 +78,9 @@ class Scope:
         except NameError as error:
             raise self.unknown_name(f'"{text}"', str(error.name)) from error
         except AttributeError as error:
-            hint = self._near_member(error.name or str(error))
-            raise UnfitBodyError(f'cannot read "{text}": {error}', hint) from error
+            name = error.name or str(error)
+            problem = f'cannot read "{text}": no {name!r} in it'
+            raise UnfitBodyError(problem, _near_member(name, self._statuses)) from error
         except Exception as error:
             problem = f'cannot read "{text}": {type(error).__name__}: {error}'
             raise UnfitBodyError(problem) from error
@@ -87,14 +92,6 @@ class Scope:
             f"{_did_you_mean(name, self._names)}If it is imported under"
             f' "if TYPE_CHECKING", import it for real, or register it with {self._instead}',
         )
-
-    def _near_member(self, name: str) -> str:
-        enums = [value for value in self._names.values() if _is_status_enum(value)]
-        members = {
-            member: f"{enum.__name__}.{member}" for enum in enums for member in enum.__members__
-        }
-        near = difflib.get_close_matches(name, members, n=1)
-        return f"Did you mean {members[near[0]]}?" if near else ""
 
 
 def read_answers(body: Body, scope: Scope, statuses: type[IntEnum]) -> Answers:
@@ -196,9 +193,8 @@ def _refusal(choice: Any, statuses: type[IntEnum]) -> UnfitBodyError:
         theirs = f"{type(choice).__name__}.{choice.name}"
         return UnfitBodyError(f"{theirs} is none of this workflow's {enum}", _name_them(statuses))
     if isinstance(choice, str):
-        near = difflib.get_close_matches(choice.upper(), list(statuses.__members__), n=1)
-        hint = f"Did you mean {enum}.{near[0]}?" if near else ""
-        return UnfitBodyError(f"it answers the text {choice!r}, which is no {enum}", hint)
+        problem = f"it answers the text {choice!r}, which is no {enum}"
+        return UnfitBodyError(problem, _near_member(choice, statuses))
     if isinstance(choice, int):
         named = [status.name for status in statuses if int(status) == choice]
         hint = f"Did you mean {enum}.{named[0]}?" if named else ""
@@ -215,8 +211,9 @@ def _name_them(statuses: type[IntEnum]) -> str:
     return f"Name what it answers, for example -> Literal[{example}]"
 
 
-def _is_status_enum(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, IntEnum)
+def _near_member(name: str, statuses: type[IntEnum]) -> str:
+    near = difflib.get_close_matches(name.upper(), list(statuses.__members__), n=1)
+    return f"Did you mean {statuses.__name__}.{near[0]}?" if near else ""
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -115,4 +115,4 @@ class Site:
 
     def _scope(self, body: Body) -> Scope:
         instead = f"{self._variable}.add_{self._verb}({self._named}, {name_of(body)}, to=[…])"
-        return Scope(body, self._frame, instead=instead)
+        return Scope(body, self._frame, statuses=type(self._status), instead=instead)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import UnionType
-from typing import Any, TypeAlias, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 
@@ -100,8 +100,13 @@ def _is_of_type(value: object, wanted: Any) -> bool:
         return any(_is_of_type(value, choice) for choice in get_args(wanted))
     if isinstance(wanted, type) and not is_typeddict(wanted):
         return isinstance(value, (int, float) if wanted is float else wanted)
+    origin = get_origin(wanted)
+    if isinstance(origin, type) and origin is not Annotated and not isinstance(value, origin):
+        return False
     try:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError:
         return False
+    except TypeError:  # nothing that could be looked into any further
+        return True
     return True
