@@ -24,6 +24,8 @@ class Outbox:
         self._agendas: dict[str, Agenda] = {}
         self._per_run: Counter[str] = Counter()
         self._numbers = count()
+        self.changes = 0
+        """Grows when a row is filed that nobody holds, or is given up by its holder."""
 
     def add(self, row: OutboxEvent, now: datetime) -> None:
         """File a row; one whose id is there is left as it is."""
@@ -35,6 +37,8 @@ class Outbox:
         agenda = self._agendas.get(event.workflow)
         if agenda is None:
             agenda = self._agendas[event.workflow] = Agenda()
+        if not row.held_for:
+            self.changes += 1
         due = now + row.delay
         agenda.put(event.id, next(self._numbers), due=due, visible=max(due, now + row.held_for))
 
@@ -67,6 +71,11 @@ class Outbox:
             row = self._rows.get(id_)
             if row is not None:
                 self._agendas[row.event.workflow].hide(id_, until)
+
+    def delay(self, ids: Iterable[str], until: datetime) -> None:
+        """As `hold`; what was held may be anybody's then."""
+        self.changes += 1
+        self.hold(ids, until)
 
     def next_due(self, workflows: Iterable[str], now: datetime) -> timedelta | None:
         """How long until a row is due and unheld; None: there is no row."""

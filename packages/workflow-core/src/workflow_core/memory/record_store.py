@@ -11,7 +11,7 @@ from typing import Self
 
 from workflow_core.errors import InputError, RunNotFoundError
 from workflow_core.memory.adapter import MemoryAdapter, MemorySettings, shared_database
-from workflow_core.memory.database import MemoryConnection
+from workflow_core.memory.database import MemoryConnection, MemoryDatabase
 from workflow_core.model import (
     HistoryEntry,
     OutboxEvent,
@@ -55,6 +55,10 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
     Args:
         database: where the runs are; shared by the adapters that shall see the same ones.
     """
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self._changes_seen = -1
 
     @classmethod
     def from_config(cls, settings: MemorySettings, context: AdapterContext) -> Self:
@@ -169,12 +173,18 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
     def delay_outbox_events(self, ids: Sequence[str], delay: timedelta) -> None:
         """As the port says; an event that was delayed for longer keeps its time."""
         with self.database.lock:
-            self.database.outbox.hold(ids, self.now() + delay)
+            self.database.outbox.delay(ids, self.now() + delay)
 
     def next_outbox_due(self, workflows: Sequence[str]) -> timedelta | None:
         """Exact; None: there is none."""
         with self.database.lock:
             return self.database.outbox.next_due(workflows, self.now())
+
+    def outbox_changed(self) -> bool:
+        """Exact, but that a row delayed anew counts as well."""
+        with self.database.lock:
+            before, self._changes_seen = self._changes_seen, self.database.outbox.changes
+            return before != self._changes_seen
 
     def now(self) -> datetime:
         """The database's clock."""

@@ -1,0 +1,17 @@
+"""The contract of a record store."""
+
+from workflow_adaptertest.record_store.batches import BatchCases
+from workflow_adaptertest.record_store.outbox import OutboxCases
+from workflow_adaptertest.record_store.queries import QueryCases
+from workflow_adaptertest.record_store.transactions import TransactionCases
+from workflow_adaptertest.record_store.upkeep import UpkeepCases
+from workflow_adaptertest.record_store.values import ValueCases
+from workflow_adaptertest.record_store.writes import WriteCases
+
+__all__ = ["RecordStoreContract"]
+
+
+class RecordStoreContract(
+    WriteCases, BatchCases, ValueCases, OutboxCases, QueryCases, UpkeepCases, TransactionCases
+):
+    """What every `RecordStore` does. Write ``adapter``; see `Contract`."""
