@@ -8,7 +8,7 @@ event of the current version again is harmless where it was not lost.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from workflow_core.engine.gate import Gate
@@ -32,6 +32,9 @@ class Reconciler(Process):
 
     A round begins as soon as the gate opens, so at each start and after each deploy, and then at
     the interval that the settings tell.
+
+    Args:
+        in_hand: whether this process is at work on that version of a run.
     """
 
     upkeep = True
@@ -44,6 +47,7 @@ class Reconciler(Process):
         journal: Journal,
         identity: Identity,
         *,
+        in_hand: Callable[[str, int], bool],
         gate: Gate,
         settings: EngineSettings,
         clock: Clock,
@@ -54,6 +58,7 @@ class Reconciler(Process):
         self._streamer = streamer
         self._journal = journal
         self._identity = identity
+        self._in_hand = in_hand
         self._gate = gate
         self._settings = settings
         self._clock = clock
@@ -71,7 +76,7 @@ class Reconciler(Process):
                 return False
             self._query = self._new_round()
         page = self._store.list_records(self._query)
-        self._file_again(page.items)
+        self._file_again([record for record in page.items if self._stands_still(record)])
         if page.next is None:
             self._end_round()
         else:
@@ -97,6 +102,14 @@ class Reconciler(Process):
             limit=_PAGE,
         )
 
+    def _stands_still(self, record: Record) -> bool:
+        """Whether it should have moved on long ago; what this process has in hand is on its way."""
+        assert self._query is not None and self._query.updated_before is not None
+        due = record.next_try_at
+        return (due is None or due < self._query.updated_before) and not self._in_hand(
+            record.run_id, record.version
+        )
+
     def _file_again(self, records: Sequence[Record]) -> None:
         self._journal.file(
             [status_event(record, self._identity, kind=EventKind.NUDGE) for record in records]
@@ -106,7 +119,7 @@ class Reconciler(Process):
     def _end_round(self) -> None:
         if self._filed:
             logger.warning(
-                "workflow %r: %d runs had no driver and were nudged",
+                "workflow %r: %d runs stood still and were nudged",
                 self._lane.workflow.name,
                 self._filed,
             )

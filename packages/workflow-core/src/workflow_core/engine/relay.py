@@ -16,7 +16,7 @@ from datetime import timedelta
 from workflow_core.engine.gate import Gate
 from workflow_core.engine.process import Process
 from workflow_core.errors import AdapterUnavailableError
-from workflow_core.model import OutboxEvent
+from workflow_core.model import UNSTAMPED, Event, OutboxEvent
 from workflow_core.ports import Capability, Clock, EventSender, EventStreamer, RecordStore
 
 __all__ = ["Relay"]
@@ -133,14 +133,14 @@ class Relay(Process):
     def _move_within_transaction(self, events: Sequence[OutboxEvent]) -> None:
         with self._store.transaction() as transaction:
             ours = set(transaction.delete_outbox_events([filed.id for filed in events]))
-            moved = [filed.event for filed in events if filed.id in ours]
+            moved = [_as_of_now(filed) for filed in events if filed.id in ours]
             if moved:
                 self._streamer.send_within(transaction, moved)
 
     def _publish(self, events: Sequence[OutboxEvent]) -> None:
         if self._sender is None:
             self._sender = self._streamer.new_sender()
-        outcomes = self._sender.send_many([filed.event for filed in events], _SEND_TIMEOUT)
+        outcomes = self._sender.send_many([_as_of_now(filed) for filed in events], _SEND_TIMEOUT)
         published, unsent, refused = [], [], []
         for filed, outcome in zip(events, outcomes, strict=True):
             if outcome is None:
@@ -162,3 +162,8 @@ class Relay(Process):
         if unsent:
             self._store.delay_outbox_events(unsent, _NOW)
             raise AdapterUnavailableError(f"{len(unsent)} events could not be published")
+
+
+def _as_of_now(filed: OutboxEvent) -> Event:
+    """Its age begins now: the time it was meant to wait is no lag."""
+    return filed.event.replace(created_at=UNSTAMPED)

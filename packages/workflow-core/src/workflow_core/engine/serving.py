@@ -224,6 +224,7 @@ class Serving:
                     self._streamer,
                     core.journal,
                     core.identity,
+                    in_hand=self._window.has,
                     gate=gate,
                     settings=core.settings,
                     clock=core.clock,

@@ -163,8 +163,7 @@ class Transition:
             data=data,
             headers=headers,
         )
-        delay = max(delay, self._lag(status))
-        return Write(record=record, events=[status_event(record, self._identity, delay=delay)])
+        return self._write(record, max(delay, self._lag(status)))
 
     def answered(self, record: Record, answer: Decision, encode: Callable[[], bytes]) -> Write:
         """What a step's answer makes of the record. `encode` is called where data is saved."""
@@ -182,14 +181,7 @@ class Transition:
                 repeat=record.repeat + 1,
                 **_success(),
             )
-            event = status_event(
-                after,
-                self._identity,
-                kind=EventKind.REPEATED,
-                target=self._consumer,
-                delay=answer.after,
-            )
-            return Write(record=after, events=[event])
+            return self._write(after, answer.after, EventKind.REPEATED, self._consumer)
         if isinstance(answer, Skip):
             return Write(
                 record=self._next(record, state=RunState.RUNNING, skipped=True, **_success())
@@ -203,10 +195,7 @@ class Transition:
         if not step.retry.gives_up(attempts, failure.error):
             delay = step.retry.delay(attempts, self._identity.entropy)
             after = self._next(counted)
-            event = status_event(
-                after, self._identity, kind=EventKind.RETRY, target=self._consumer, delay=delay
-            )
-            return Write(record=after, events=[event], retry_in=delay)
+            return self._write(after, delay, EventKind.RETRY, self._consumer)
         if step.retry.then is not None:
             return self._entered(counted, int(step.retry.then), record.data, error=failure.text)
         reason = clean_text(
@@ -232,8 +221,18 @@ class Transition:
         )
         if ends:
             return Write(record=after, events=[state_event(after, self._identity)])
-        event = status_event(after, self._identity, delay=self._lag(status))
-        return Write(record=after, events=[event])
+        return self._write(after, self._lag(status))
+
+    def _write(
+        self,
+        record: Record,
+        delay: timedelta,
+        kind: EventKind = EventKind.ENTERED,
+        target: str = "",
+    ) -> Write:
+        """A live run and the event that drives it; whatever else finds it early waits as well."""
+        event = status_event(record, self._identity, kind=kind, target=target, delay=delay)
+        return Write(record=record, events=[event], retry_in=delay if delay > _NOW else None)
 
     def _paused(
         self, record: Record, reason: str, kind: PauseKind, data: bytes, error: str = ""

@@ -127,6 +127,11 @@ class Window:
         else:
             waiting.append(item)
 
+    def has(self, run_id: str, version: int) -> bool:
+        """Whether this version of the run is in hand."""
+        with self._lock:
+            return (run_id, version) in self._items
+
     def take_acks(self, lane: Lane) -> list[tuple[Receiver[Event], Delivery[Event]]]:
         """Receipts of settled items, to be acked by the lane's reception."""
         with self._lock:

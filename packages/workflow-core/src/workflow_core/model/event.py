@@ -47,7 +47,7 @@ class Event(Value, frozen=True, kw_only=True):
     """How often its target has failed on it."""
     headers: Mapping[str, str] = {}
     created_at: datetime = UNSTAMPED
-    """Stamped by the store that filed it, or by the streamer that took it."""
+    """Stamped, where it is not yet, by the store that filed it or the streamer that took it."""
 
 
 class OutboxEvent(Value, frozen=True, kw_only=True):

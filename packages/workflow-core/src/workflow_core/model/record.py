@@ -58,7 +58,7 @@ class Record(Value, frozen=True, kw_only=True):
     attempts: int = 0
     """Failed attempts of the present stay (since entering, a Repeat or a resume)."""
     next_try_at: datetime | None = None
-    """Not to be tried before; None when no attempt has failed."""
+    """Not to be worked on before: a back-off, a Repeat's or a trigger's delay. None: at once."""
     last_error: str = ""
     """The last failed attempt's error, at most 4 KB; "" after a success."""
     reason: str = ""

@@ -38,7 +38,7 @@ class Write(Value, frozen=True, kw_only=True):
     """Version 1 inserts; version n replaces version n-1 of the same run and nothing else."""
     events: Sequence[OutboxEvent] = ()
     retry_in: timedelta | None = None
-    """A failed attempt: the store sets ``next_try_at`` to now + this; None: it is cleared."""
+    """The store sets ``next_try_at`` to now + this; None: it is cleared."""
 
 
 Outcome: TypeAlias = VersionConflictError | RunInProgressError | AdapterError | None
