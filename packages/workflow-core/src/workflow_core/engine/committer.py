@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from workflow_core.engine.journal import Journal
-from workflow_core.engine.lane import Item
+from workflow_core.engine.lane import Finished, Item
 from workflow_core.engine.process import Process
 from workflow_core.engine.transition import Failure
-from workflow_core.engine.window import Finished, Window
+from workflow_core.engine.window import Window
 from workflow_core.errors import AdapterError, VersionConflictError
 from workflow_core.ports import RecordStore
 

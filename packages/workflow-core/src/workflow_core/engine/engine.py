@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import socket
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -114,18 +112,25 @@ class Engine(Client):
 
     @classmethod
     def in_memory(
-        cls, *, clock: Clock | None = None, settings: EngineSettings | None = None
+        cls,
+        *,
+        clock: Clock | None = None,
+        settings: EngineSettings | None = None,
+        entropy: random.Random | None = None,
     ) -> Self:
         """Everything in this process's memory, and gone with it: for tests and trying out."""
-        return cls._of(in_memory(), settings, clock)
+        return cls._of(in_memory(), settings, clock, entropy)
 
     @classmethod
     def _of(
-        cls, config: Config, settings: EngineSettings | None = None, clock: Clock | None = None
+        cls,
+        config: Config,
+        settings: EngineSettings | None = None,
+        clock: Clock | None = None,
+        entropy: random.Random | None = None,
     ) -> Self:
         settings = settings or config.section("engine", EngineSettings)
-        instance = f"{socket.gethostname()}-{os.getpid()}-{random.getrandbits(32):08x}"
-        return cls(config.build(instance=instance, clock=clock), settings=settings, clock=clock)
+        return cls(config.build(clock=clock), settings=settings, clock=clock, entropy=entropy)
 
     # -- serving -------------------------------------------------------------------------------
 

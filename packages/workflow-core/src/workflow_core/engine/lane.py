@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 from workflow_core.definition import Step, Workflow
 from workflow_core.engine.transition import Identity, Transition
-from workflow_core.model import Event, names
-from workflow_core.ports import Delivery, Receiver
+from workflow_core.model import Event, Record, names
+from workflow_core.ports import Delivery, Receiver, Write
 
-__all__ = ["Chunk", "Item", "Lane", "Receipt"]
+__all__ = ["Chunk", "Finished", "Item", "Lane", "Receipt"]
 
 Receipt: TypeAlias = tuple[Receiver[Event], Delivery[Event]]
 
@@ -118,3 +118,16 @@ class Chunk:
             except IndexError:
                 items.reverse()
                 return items
+
+
+@dataclass(slots=True)
+class Finished:
+    """An item whose outcome is known and not yet committed."""
+
+    item: Item
+    before: Record
+    """The record that the write replaces."""
+    write: Write
+    since: float
+    refused: bool = False
+    """The write stands for one that the store refused for good."""

@@ -17,7 +17,7 @@ from workflow_core.engine.lane import Lane
 from workflow_core.engine.process import Process
 from workflow_core.engine.settings import EngineSettings
 from workflow_core.engine.transition import Identity, status_event
-from workflow_core.model import EventKind, Record, RecordQuery, RunState
+from workflow_core.model import UNSTAMPED, EventKind, Record, RecordQuery, RunState
 from workflow_core.ports import Clock, EventStreamer, RecordStore
 
 __all__ = ["Reconciler"]
@@ -64,6 +64,7 @@ class Reconciler(Process):
         self._clock = clock
         self._next_round = clock.monotonic()
         self._query: RecordQuery | None = None
+        self._before = UNSTAMPED
         self._filed = 0
 
     def poll(self, wait: timedelta) -> bool:
@@ -92,21 +93,20 @@ class Reconciler(Process):
     def _new_round(self) -> RecordQuery:
         lag = self._streamer.lag(self._lane.topics, self._lane.name) or timedelta(0)
         # What waits its turn in a long queue is driven: filing it again would only lengthen it.
-        age = max(self._settings.reconcile_age, lag * 2)
+        self._before = self._store.now() - max(self._settings.reconcile_age, lag * 2)
         return RecordQuery(
             workflow=self._lane.workflow.name,
             statuses=sorted(self._lane.steps),
             states=[RunState.INITIATED, RunState.RUNNING],
-            updated_before=self._store.now() - age,
+            updated_before=self._before,
             drivable=True,
             limit=_PAGE,
         )
 
     def _stands_still(self, record: Record) -> bool:
         """Whether it should have moved on long ago; what this process has in hand is on its way."""
-        assert self._query is not None and self._query.updated_before is not None
         due = record.next_try_at
-        return (due is None or due < self._query.updated_before) and not self._in_hand(
+        return (due is None or due < self._before) and not self._in_hand(
             record.run_id, record.version
         )
 

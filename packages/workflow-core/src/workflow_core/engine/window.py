@@ -23,34 +23,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from workflow_core.definition import Step
-from workflow_core.engine.lane import Chunk, Item, Lane
+from workflow_core.engine.lane import Chunk, Finished, Item, Lane
 from workflow_core.model import Event, Record
 from workflow_core.ports import Clock, Delivery, Receiver, Write
 
-__all__ = ["Finished", "Window"]
+__all__ = ["Window"]
 
 LANE_LIMIT = 2000  # items in hand per lane before it stops receiving
 BATCH = 500  # most items in one look-up and in one commit
 FRESH = 0.05  # seconds an item may wait between its look-up and its start
 SLOW = 0.005  # seconds after which a body counts as waiting for something
 FLUSH_AFTER = 0.02  # seconds a finished item may wait for others
-
-
-@dataclass(slots=True)
-class Finished:
-    """An item whose outcome is known and not yet committed."""
-
-    item: Item
-    before: Record
-    """The record that the write replaces."""
-    write: Write
-    since: float
-    refused: bool = False
-    """The write stands for one that the store refused for good."""
 
 
 class Window:

@@ -7,6 +7,7 @@ time: an hour passes in one call.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from datetime import timedelta
@@ -45,7 +46,8 @@ class Driver:
 
     def __init__(self, engine: Engine | None = None, *, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock()
-        self.engine = engine or Engine.in_memory(clock=self.clock)
+        # Seeded, so that a test takes the same course each time.
+        self.engine = engine or Engine.in_memory(clock=self.clock, entropy=random.Random(0))
         self.failures: list[AdapterUnavailableError] = []
         self._engines: dict[Engine, Crew] = {}
         self._loop = DrivenLoop(self.clock)
