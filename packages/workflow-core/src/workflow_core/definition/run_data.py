@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Generic, TypeVar, get_origin, is_typeddict
+from types import UnionType
+from typing import Annotated, Any, Generic, TypeVar, get_origin, is_typeddict
 
 from workflow_core.errors import DecodeError, PayloadError, PayloadTooLargeError
 from workflow_core.model import Codec
@@ -11,6 +12,8 @@ from workflow_core.model import Codec
 __all__ = ["RunData"]
 
 DataT = TypeVar("DataT")
+
+_NO_CLASSES: tuple[object, ...] = (object, Any, Annotated, UnionType)  # though some look like one
 
 
 class RunData(Generic[DataT]):
@@ -81,6 +84,6 @@ def _concrete(data_type: Any) -> type | None:
     if is_typeddict(data_type):
         return dict
     origin = get_origin(data_type) or data_type
-    if not isinstance(origin, type) or origin in (object, Any) or inspect.isabstract(origin):
+    if not isinstance(origin, type) or origin in _NO_CLASSES or inspect.isabstract(origin):
         return None
     return origin

@@ -94,14 +94,16 @@ class CallbackStep(Consumer):
 
 
 def _is_of_type(value: object, wanted: Any) -> bool:
+    origin: Any = get_origin(wanted)
     if wanted is Any:
         return True
-    if get_origin(wanted) in (Union, UnionType):
+    if origin is Annotated:
+        return _is_of_type(value, get_args(wanted)[0])
+    if origin in (Union, UnionType):
         return any(_is_of_type(value, choice) for choice in get_args(wanted))
     if isinstance(wanted, type) and not is_typeddict(wanted):
         return isinstance(value, (int, float) if wanted is float else wanted)
-    origin = get_origin(wanted)
-    if isinstance(origin, type) and origin is not Annotated and not isinstance(value, origin):
+    if isinstance(origin, type) and not isinstance(value, origin):
         return False
     try:
         msgspec.convert(value, wanted)
