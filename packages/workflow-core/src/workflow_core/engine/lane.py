@@ -101,6 +101,11 @@ class Chunk:
     started: int = 0
     """Async bodies that were started; each ends for itself."""
 
+    def body_age(self, now: float) -> float:
+        """How long the body now running has been at it, in seconds; 0 between bodies."""
+        since = self.body_since  # read once: the worker changes it without a lock
+        return 0.0 if since is None else now - since
+
     def take(self) -> Iterator[Item]:
         """The pending items one by one, until none is left to this chunk."""
         while True:

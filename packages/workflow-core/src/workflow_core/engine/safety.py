@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from workflow_core.engine.bodies import AsyncBodies
 from workflow_core.engine.journal import Journal
+from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.window import Window
@@ -79,7 +80,7 @@ class Safety(Process):
         items = self._window.executing(_ROUND)
         for start in range(0, len(items), _BATCH):
             part = items[start : start + _BATCH]
-            found = self._store.lookup_many([item.event.run_id for item in part])
+            found = look_up(self._store, {i.event.run_id: i.event.version for i in part})
             for item in part:
                 record = found.get(item.event.run_id)
                 item.cancelled = record is None or record.version > item.event.version
@@ -88,10 +89,10 @@ class Safety(Process):
         now = self._clock.monotonic()
         if now - self._renewed_at < _RENEW_EACH:
             return
-        self._renewed_at = now
         copies = [item.safety_copy for item in self._window.executing(0) if item.safety_copy]
         for start in range(0, len(copies), _BATCH):
             self._store.delay_outbox_events(copies[start : start + _BATCH], _COPY_DUE)
+        self._renewed_at = now  # not before: what failed is renewed at the next round
 
     def _make_copies(self) -> bool:
         items = [i for i in self._window.executing(_COPY_AFTER) if not i.safety_copy]

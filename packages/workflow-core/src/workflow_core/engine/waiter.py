@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
 from workflow_core.model import Record
 from workflow_core.ports import Clock, RecordStore
@@ -81,7 +82,7 @@ class Waiter(Process):
         answered = False
         for start in range(0, len(run_ids), _BATCH):
             part = run_ids[start : start + _BATCH]
-            found = self._store.lookup_many(part)
+            found = look_up(self._store, dict.fromkeys(part, 1))
             for run_id in part:
                 answered |= self._answer(run_id, found.get(run_id))
         if answered:

@@ -24,16 +24,20 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import TypeAlias
 
 from workflow_core.definition import Step
-from workflow_core.engine.lane import Chunk, Finished, Item, Lane
+from workflow_core.engine.lane import Chunk, Finished, Item, Lane, Receipt
 from workflow_core.model import Event, Record
 from workflow_core.ports import Clock, Delivery, Receiver, Write
 
 __all__ = ["Window"]
 
+Items: TypeAlias = Iterable[Item]
+
 LANE_LIMIT = 2000  # items in hand per lane before it stops receiving
 BATCH = 500  # most items in one look-up and in one commit
+LOOK_AGAIN = 0.25  # seconds between look-ups of a record that has not arrived
 FRESH = 0.05  # seconds an item may wait between its look-up and its start
 SLOW = 0.005  # seconds after which a body counts as waiting for something
 FLUSH_AFTER = 0.02  # seconds a finished item may wait for others
@@ -118,15 +122,13 @@ class Window:
         with self._lock:
             return (run_id, version) in self._items
 
-    def take_acks(self, lane: Lane) -> list[tuple[Receiver[Event], Delivery[Event]]]:
+    def take_acks(self, lane: Lane) -> list[Receipt]:
         """Receipts of settled items, to be acked by the lane's reception."""
         with self._lock:
             receipts, lane.to_ack = lane.to_ack, []
             return receipts
 
-    def give_back_acks(
-        self, lane: Lane, receipts: Iterable[tuple[Receiver[Event], Delivery[Event]]]
-    ) -> None:
+    def give_back_acks(self, lane: Lane, receipts: Iterable[Receipt]) -> None:
         """They could not be acked now."""
         with self._lock:
             lane.to_ack[:0] = receipts
@@ -154,18 +156,12 @@ class Window:
         now = self._clock.monotonic()
         with self._lock:
             for chunk in self._chunks:
-                if (
-                    chunk.pending
-                    and chunk.body_since is not None
-                    and now - chunk.body_since > FRESH
-                ):
+                if chunk.pending and chunk.body_age(now) > FRESH:
                     self._requeue(chunk.take_back())
                     self._done.notify()
             # More threads help only where bodies wait for something; else they fight for Python.
-            all_slow = all(
-                chunk.body_since is not None and now - chunk.body_since > SLOW
-                for chunk in self._chunks
-            )
+            slow = [chunk.body_age(now) > SLOW for chunk in self._chunks]
+            all_slow = bool(slow) and all(slow)
             ask = all_slow and not self._idle_workers and self._is_crowded()
         if ask:
             self.on_crowded()
@@ -210,6 +206,16 @@ class Window:
         chunk = Chunk(lane, step, deque(queue.popleft() for _ in range(count)))
         self._chunks.add(chunk)
         return chunk
+
+    def looked_up(self, chunk: Chunk, ready: Items, done: Items, later: Items) -> None:
+        """Of a chunk's pending items these are to run, these done, these to be looked up again."""
+        with self._lock:
+            if self._closing:  # they were dropped with the entrance
+                return
+            chunk.pending = deque(ready)
+            self._settle(done)
+            due = self._clock.monotonic() + LOOK_AGAIN
+            self._postponed.extend((due, item) for item in later)
 
     def begin(self, item: Item) -> None:
         """Its body starts now."""
@@ -301,26 +307,26 @@ class Window:
         with self._lock:
             self._finished.extendleft(reversed(batch))
 
-    def settle(self, items: Iterable[Item]) -> None:
+    def settle(self, items: Items) -> None:
         """Their outcome is committed, or there is nothing to do for them: they may be acked."""
         with self._lock:
-            for item in items:
-                self._leave(item)
-                item.lane.to_ack.extend(item.receipts)
-            self._room.notify_all()
-            self._work.notify()
+            self._settle(items)
 
-    def _leave(self, item: Item) -> None:
-        event = item.event
-        self._executing.discard(item)
-        del self._items[event.run_id, event.version]
-        item.lane.in_hand -= 1
-        waiting = self._runs[event.run_id]
-        if waiting:
-            follower = waiting.popleft()
-            follower.lane.queues[follower.event.status].append(follower)
-        else:
-            del self._runs[event.run_id]
+    def _settle(self, items: Items) -> None:
+        for item in items:
+            event = item.event
+            self._executing.discard(item)
+            del self._items[event.run_id, event.version]
+            item.lane.in_hand -= 1
+            item.lane.to_ack.extend(item.receipts)
+            waiting = self._runs[event.run_id]
+            if waiting:
+                follower = waiting.popleft()
+                follower.lane.queues[follower.event.status].append(follower)
+            else:
+                del self._runs[event.run_id]
+        self._room.notify_all()
+        self._work.notify()
 
     # -- safety, stop --------------------------------------------------------------------------
 

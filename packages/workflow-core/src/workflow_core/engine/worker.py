@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError
-from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,6 +16,7 @@ from workflow_core.engine.execution import Execution
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lag import LagWatch
 from workflow_core.engine.lane import Chunk, Item
+from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.triage import Verdict, needs_time, triage
@@ -28,7 +28,6 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("workflow_core.engine")
 
-_LOOK_AGAIN = 0.25  # seconds between look-ups of a record that has not arrived
 _BEHIND_LIMIT = 30.0  # seconds after which a record that never arrives is given up
 
 
@@ -56,6 +55,11 @@ class Worker(Process):
         self._lag = lag
         self._clock = clock
 
+    def next_due(self) -> timedelta | None:
+        """When what was postponed is to be looked at again."""
+        due = self._window.next_postponed()
+        return None if due is None else timedelta(seconds=max(0.0, due - self._clock.monotonic()))
+
     def poll(self, wait: timedelta) -> bool:
         """Look up and run one chunk of one step."""
         chunk = self._window.claim(wait)
@@ -80,7 +84,7 @@ class Worker(Process):
     def _look_up(self, chunk: Chunk) -> dict[Item, Record]:
         """Keep in the chunk what is to run; see to all else."""
         items = list(chunk.pending)
-        found = self._store.lookup_many([item.event.run_id for item in items])
+        found = look_up(self._store, {i.event.run_id: i.event.version for i in items})
         chunk.looked_up_at = self._clock.monotonic()
         now = self._now_if_needed(chunk, found)
         ready: dict[Item, Record] = {}
@@ -104,10 +108,9 @@ class Worker(Process):
         if early:
             self._file_early(early)
             done += [item for item, _ in early]
-        if behind:
-            done += self._ask_primary(behind)
-        chunk.pending = deque(ready)
-        self._window.settle(done)
+        given_up = self._given_up(behind, found)
+        later = [item for item in behind if item not in given_up]
+        self._window.looked_up(chunk, ready, [*done, *given_up], later)
         return ready
 
     def _now_if_needed(self, chunk: Chunk, found: Mapping[str, Record]) -> datetime | None:
@@ -121,29 +124,23 @@ class Worker(Process):
         ]
         self._journal.file(copies)
 
-    def _ask_primary(self, behind: Sequence[Item]) -> list[Item]:
-        """Items that are done for; the others are looked at again, at once or soon."""
-        found = self._store.lookup_many([item.event.run_id for item in behind], primary=True)
+    def _given_up(self, behind: Sequence[Item], found: Mapping[str, Record]) -> set[Item]:
+        """Those whose record has been missing, or older than their event, for too long."""
         now = self._clock.monotonic()
-        given_up: list[Item] = []
+        given_up: set[Item] = set()
         for item in behind:
-            record = found.get(item.event.run_id)
-            if record is not None and record.version >= item.event.version:
-                item.behind_since = None
-                self._window.postpone(item, 0)
-                continue
             if item.behind_since is None:
                 item.behind_since = now
-            if now - item.behind_since >= _BEHIND_LIMIT:
-                logger.error(
-                    "run %s: its event is about version %d, but the store has %s; dropped",
-                    item.event.run_id,
-                    item.event.version,
-                    "no such run" if record is None else f"version {record.version}",
-                )
-                given_up.append(item)
-            else:
-                self._window.postpone(item, _LOOK_AGAIN)
+            if now - item.behind_since < _BEHIND_LIMIT:
+                continue
+            record = found.get(item.event.run_id)
+            logger.error(
+                "run %s: its event is about version %d, but the store has %s; dropped",
+                item.event.run_id,
+                item.event.version,
+                "no such run" if record is None else f"version {record.version}",
+            )
+            given_up.add(item)
         return given_up
 
     # -- running -------------------------------------------------------------------------------

@@ -1,0 +1,343 @@
+"""A cluster in one process: engines over one memory database (joined) or over two (outbox).
+
+Joined: streamer and store are one installation, so events travel in the store's transaction.
+Outbox: they are two, so events go through the outbox, the publisher and the relay.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import pytest
+from workflow_core.discovery import Adapters
+from workflow_core.engine import Engine, EngineSettings
+from workflow_core.errors import AdapterError, AdapterUnavailableError
+from workflow_core.memory import (
+    MemoryConnection,
+    MemoryDatabase,
+    MemoryEventStreamer,
+    MemoryRecordStore,
+    MemoryRoleScheduler,
+    MemoryTimeoutStore,
+)
+from workflow_core.memory.event_streamer import MemoryReceiver, MemorySender
+from workflow_core.memory.record_store import MemoryTransaction
+from workflow_core.model import Event, OutboxEvent, Page, Record, RecordQuery
+from workflow_core.ports import (
+    AdapterContext,
+    Delivery,
+    EventSender,
+    Outcome,
+    Receiver,
+    Shards,
+    StoreTransaction,
+    Write,
+)
+from workflow_core.testing import Driver, FakeClock
+
+
+class Script:
+    """What a test makes an adapter do: called by name before and after each call; may raise."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.before: Callable[[str], None] = lambda call: None
+        self.after: Callable[[str], None] = lambda call: None
+
+    @contextmanager
+    def calling(self, call: str) -> Iterator[None]:
+        self.calls[call] += 1
+        self.before(call)
+        yield
+        self.after(call)
+
+    def fail(self, *calls: str, took_effect: bool = False, times: int | None = None) -> None:
+        """Be unavailable for these calls (all, if none is named), `times` times or for good."""
+        left = [times]
+
+        def raise_maybe(call: str) -> None:
+            if (calls and call not in calls) or left[0] == 0:
+                return
+            if left[0] is not None:
+                left[0] -= 1
+            raise AdapterUnavailableError(f"the test lets {call} fail")
+
+        self.heal()
+        if took_effect:
+            self.after = raise_maybe
+        else:
+            self.before = raise_maybe
+
+    def heal(self) -> None:
+        self.before = self.after = lambda call: None
+
+
+class ScriptedTransaction(MemoryTransaction):
+    def __init__(self, connection: MemoryConnection, store: ScriptedStore) -> None:
+        super().__init__(connection)
+        self.stored = False
+        self._store = store
+
+    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        self.stored = True
+        self._store.script.calls["commit"] += 1
+        self._store.script.before("commit")
+        return self._store.keep(writes, super().store_many)
+
+
+class ScriptedStore(MemoryRecordStore):
+    """A memory store that does as the test says. Every write is the call "commit"."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.script = Script()
+        self.refuses: Callable[[Record], bool] = lambda record: False
+        """Which records it will not keep, for good."""
+        self.loses_events = False
+        """Whether what is filed for later is lost."""
+        self.replica: Mapping[str, Record] | None = None
+        """What look-ups see that do not insist on the primary."""
+
+    def keep(
+        self, writes: Sequence[Write], store_many: Callable[[Sequence[Write]], Sequence[Outcome]]
+    ) -> Sequence[Outcome]:
+        kept = [write for write in writes if not self.refuses(write.record)]
+        if self.loses_events:
+            kept = [write.replace(events=[]) for write in kept]
+        outcomes = iter(store_many(kept))
+        return [
+            AdapterError("the test refuses this row") if self.refuses(w.record) else next(outcomes)
+            for w in writes
+        ]
+
+    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        with self.script.calling("commit"):
+            return self.keep(writes, super().store_many)
+
+    @contextmanager
+    def transaction(self) -> Iterator[StoreTransaction]:
+        with self.database.begin() as connection:
+            transaction = ScriptedTransaction(connection, self)
+            yield transaction
+        if transaction.stored:
+            self.script.after("commit")
+
+    def lookup_many(self, run_ids: Sequence[str], *, primary: bool = False) -> Mapping[str, Record]:
+        with self.script.calling("lookup_primary" if primary else "lookup_many"):
+            if self.replica is not None and not primary:
+                return {i: self.replica[i] for i in run_ids if i in self.replica}
+            return super().lookup_many(run_ids)
+
+    def latest(self, workflow: str, foreign_id: str) -> Record:
+        with self.script.calling("latest"):
+            return super().latest(workflow, foreign_id)
+
+    def list_records(self, query: RecordQuery) -> Page[Record]:
+        with self.script.calling("list_records"):
+            return super().list_records(query)
+
+    def add_outbox_events(self, events: Sequence[OutboxEvent]) -> None:
+        with self.script.calling("add_outbox_events"):
+            super().add_outbox_events(events)
+
+    def delete_outbox_events(self, ids: Sequence[str]) -> None:
+        with self.script.calling("delete_outbox_events"):
+            super().delete_outbox_events(ids)
+
+    def delay_outbox_events(self, ids: Sequence[str], delay: timedelta) -> None:
+        with self.script.calling("delay_outbox_events"):
+            super().delay_outbox_events(ids, delay)
+
+    def claim_outbox_events(
+        self, workflows: Sequence[str], *, limit: int, lease: timedelta
+    ) -> Sequence[OutboxEvent]:
+        with self.script.calling("claim_outbox_events"):
+            return super().claim_outbox_events(workflows, limit=limit, lease=lease)
+
+    def purge(self, query: RecordQuery) -> int:
+        with self.script.calling("purge"):
+            return super().purge(query)
+
+
+class ScriptedSender(MemorySender):
+    streamer: ScriptedStreamer
+
+    def send_many(
+        self, events: Sequence[Event], timeout: timedelta
+    ) -> Sequence[AdapterError | None]:
+        streamer = self.streamer
+        with streamer.script.calling("send_many"):
+            answers = [streamer.answers(event) for event in events]
+            kept = [
+                event
+                for event, answer in zip(events, answers, strict=True)
+                if answer is None and not streamer.loses(event)
+            ]
+            super().send_many(kept, timeout)
+            streamer.sent += kept
+            return answers
+
+
+class ScriptedStreamer(MemoryEventStreamer):
+    """A memory streamer that does as the test says."""
+
+    def __init__(self, database: MemoryDatabase, *, instance: str) -> None:
+        super().__init__(database, instance=instance)
+        self.script = Script()
+        self.sent: list[Event] = []
+        self.acked: list[Event] = []
+        self.loses: Callable[[Event], bool] = lambda event: False
+        """Which events it takes and then forgets."""
+        self.answers: Callable[[Event], AdapterError | None] = lambda event: None
+
+    def new_sender(self) -> EventSender:
+        sender = ScriptedSender(self.database, forget=self._given.discard)
+        sender.streamer = self
+        self._given.add(sender)
+        return sender
+
+    def new_receiver(
+        self,
+        topics: Sequence[str],
+        name: str,
+        *,
+        shards: Shards | None = None,
+        from_latest: bool = False,
+    ) -> Receiver[Event]:
+        receiver = super().new_receiver(topics, name, shards=shards, from_latest=from_latest)
+        assert isinstance(receiver, MemoryReceiver)
+        return ScriptedReceiver(receiver, self)
+
+    def send_within(self, transaction: StoreTransaction, events: Sequence[Event]) -> None:
+        kept = [event for event in events if not self.loses(event)]
+        super().send_within(transaction, kept)
+        self.sent += kept
+
+
+class ScriptedReceiver(Receiver[Event]):
+    def __init__(self, receiver: MemoryReceiver, streamer: ScriptedStreamer) -> None:
+        self._receiver = receiver
+        self._streamer = streamer
+
+    def recv(self, timeout: timedelta) -> Delivery[Event] | None:
+        return next(iter(self.recv_many(1, timeout)), None)
+
+    def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[Event]]:
+        with self._streamer.script.calling("recv_many"):
+            return self._receiver.recv_many(limit, timeout)
+
+    def ack(self, deliveries: Sequence[Delivery[Event]]) -> None:
+        with self._streamer.script.calling("ack"):
+            self._receiver.ack(deliveries)
+            self._streamer.acked += [delivery.event for delivery in deliveries]
+
+    def close(self) -> None:
+        self._receiver.close()
+
+
+class Member:
+    """An engine of the cluster with its adapters."""
+
+    def __init__(self, engine: Engine, store: ScriptedStore, streamer: ScriptedStreamer) -> None:
+        self.engine = engine
+        self.store = store
+        self.streamer = streamer
+
+
+class Cluster:
+    """Databases, a clock, and the engines that a driver drives. `engine` is the first of them."""
+
+    def __init__(self, *, joined: bool, settings: EngineSettings | None = None) -> None:
+        self.joined = joined
+        self.clock = FakeClock()
+        self.settings = settings
+        self.records = MemoryDatabase(self.clock)
+        self.stream = self.records if joined else MemoryDatabase(self.clock)
+        first = self._make("first")
+        self.engine, self.store, self.streamer = first.engine, first.store, first.streamer
+        self.driver = Driver(self.engine, clock=self.clock)
+
+    def _make(self, instance: str, *, client: bool = False) -> Member:
+        store = ScriptedStore(self.records)
+        streamer = ScriptedStreamer(self.stream, instance=instance)
+        adapters = Adapters(
+            record_store=store,
+            event_streamer=None if client else streamer,
+            role_scheduler=None if client else MemoryRoleScheduler(self.records, instance=instance),
+            timeout_store=MemoryTimeoutStore(self.records),
+            context=AdapterContext(instance=instance, clock=self.clock),
+        )
+        engine = Engine(adapters, settings=self.settings, entropy=random.Random(instance))
+        return Member(engine, store, streamer)
+
+    def join(self, instance: str) -> Member:
+        """One more engine, driven too."""
+        member = self._make(instance)
+        self.driver.add(member.engine)
+        return member
+
+    def client(self, instance: str = "client") -> Member:
+        """An engine with a record store and no streamer, driven too."""
+        member = self._make(instance, client=True)
+        self.driver.add(member.engine)
+        return member
+
+    def kill(self, engine: Engine, instance: str) -> None:
+        """As kill -9: the engine is driven no more, and what it held is taken back in time."""
+        self.driver.crash(engine)
+        for database in {self.records, self.stream}:
+            database.vanish(instance)
+
+    def record(self, run_id: str) -> Record:
+        return self.records.runs.rows[run_id]
+
+    def rows(self) -> list[Event]:
+        """All outbox rows, due or not, held or not."""
+        return [row.event for row in self.records.outbox._rows.values()]
+
+    def since(self, start: datetime) -> timedelta:
+        return self.clock.now() - start
+
+    def close(self) -> None:
+        for script in (self.store.script, self.streamer.script):
+            script.heal()
+        self.driver.close()
+
+
+@pytest.fixture(params=["joined", "outbox"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    cluster = Cluster(joined=request.param == "joined")
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def joined() -> Iterator[Cluster]:
+    cluster = Cluster(joined=True)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def outbox() -> Iterator[Cluster]:
+    cluster = Cluster(joined=False)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def make_cluster() -> Iterator[Callable[..., Cluster]]:
+    """For settings of one's own."""
+    made: list[Cluster] = []
+
+    def make(*, joined: bool = True, settings: EngineSettings | None = None) -> Cluster:
+        made.append(Cluster(joined=joined, settings=settings))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()
