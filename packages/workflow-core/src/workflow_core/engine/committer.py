@@ -11,7 +11,7 @@ from workflow_core.engine.lane import Finished, Item
 from workflow_core.engine.process import Process
 from workflow_core.engine.transition import Failure
 from workflow_core.engine.window import Window
-from workflow_core.errors import AdapterError, VersionConflictError
+from workflow_core.errors import VersionConflictError, WorkflowError
 from workflow_core.ports import RecordStore
 
 __all__ = ["Committer"]
@@ -47,11 +47,12 @@ class Committer(Process):
         for finished, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
                 settled.append(finished.item)
-            elif isinstance(outcome, AdapterError):
-                self._refused(finished, outcome)
-            else:
-                self._lost(finished, outcome)
+            elif isinstance(outcome, VersionConflictError):
+                # Whoever moved the run on has filed the event of its new version.
+                logger.debug("run %s was changed meanwhile: %s", outcome.run_id, outcome)
                 settled.append(finished.item)
+            else:
+                self._refused(finished, outcome)
         self._obsolete_copies += [item.safety_copy for item in settled if item.safety_copy]
         self._window.settle(settled)
         self._drop_safety_copies()
@@ -62,14 +63,7 @@ class Committer(Process):
             self._store.delete_outbox_events(self._obsolete_copies)
             self._obsolete_copies = []
 
-    def _lost(self, finished: Finished, outcome: Exception) -> None:
-        """Somebody else moved the run on; whoever did has filed the event of the new version."""
-        if not isinstance(outcome, VersionConflictError):
-            logger.error("run %s: %s", finished.write.record.run_id, outcome)
-            return
-        logger.debug("run %s was changed meanwhile: %s", outcome.run_id, outcome)
-
-    def _refused(self, finished: Finished, outcome: AdapterError) -> None:
+    def _refused(self, finished: Finished, outcome: WorkflowError) -> None:
         """The store will never keep this row: count it as a failed attempt, with the old data."""
         item, run_id = finished.item, finished.before.run_id
         if finished.refused:

@@ -28,17 +28,23 @@ class Crew:
         self._threads: dict[Process, ProcessThread] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self._disbanded = False
         self.manual = False
         """Whether somebody else polls the processes: no threads then."""
 
     def add(self, process: Process) -> None:
-        """Drive this process from now on; once added, adding it again does nothing."""
+        """Drive this process from now on; once added, adding it again does nothing.
+
+        After `disband` nothing is driven any more.
+        """
         if process in self._threads and self._pid == os.getpid():
             return
         with self._lock:
             if self._pid != os.getpid():  # a fork: our threads stayed with the parent
                 self._pid = os.getpid()
                 self._threads.clear()
+            if self._disbanded:  # whoever comes this late would never be stopped
+                return
             if process not in self._processes:
                 self._processes.append(process)
             if not self.manual and process not in self._threads:
@@ -66,6 +72,12 @@ class Crew:
             if not thread.join(rest):
                 late.append(thread.process.name)
         return late
+
+    def disband(self, timeout: timedelta) -> list[str]:
+        """Dismiss all of them, and take nobody on any more."""
+        with self._lock:
+            self._disbanded = True
+        return self.dismiss(self.processes, timeout)
 
     def work_off(self) -> None:
         """Where nobody but us drives the processes: poll them until none has anything to do."""

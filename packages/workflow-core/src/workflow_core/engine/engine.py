@@ -197,7 +197,7 @@ class Engine(Client):
         except WorkflowError as error:
             logger.warning("the last events are left to the relays: %s", error)
         finally:
-            crew.dismiss(crew.processes, _THREAD_GRACE)
+            crew.disband(_THREAD_GRACE)
             if publisher is not None:
                 publisher.close()
             self._adapters.close()

@@ -120,7 +120,7 @@ class ProcessThread:
                 if self._stop.is_set():
                     break
                 self._failed()
-            except Exception:  # a process must outlive whatever its adapters raise
+            except BaseException:  # a process must outlive whatever its adapters raise
                 self._failed()
             else:
                 self._succeeded(worked)

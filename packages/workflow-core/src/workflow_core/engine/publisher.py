@@ -162,9 +162,11 @@ class Publisher(Process):
         self._published += [
             event.id for (event, _), outcome in zip(batch, outcomes, strict=True) if outcome is None
         ]
+        # An event that the streamer refuses for good stays in the outbox: the relay reports it.
         if again:
             self._put_back(again)
-        # An event that the streamer refuses for good stays in the outbox: the relay reports it.
+            self._delete_published()  # before the back-off, which may outlast their lease
+            raise AdapterUnavailableError(f"{len(again)} events could not be published")
 
     def _put_back(self, batch: list[tuple[Event, float]]) -> None:
         with self._ready:

@@ -115,7 +115,11 @@ class Relay(Process):
     def _is_due(self) -> bool:
         with self._lock:
             self._look_at = math.inf  # what is expected while we ask must not be overwritten
-        due = self._store.next_outbox_due(self._workflows)
+        try:
+            due = self._store.next_outbox_due(self._workflows)
+        except BaseException:
+            self.expect(_NOW)  # else the store would never be asked again
+            raise
         if due is None:  # nothing there, or a store that cannot tell
             seconds = _LOOK_ANYWAY if self._tells_changes else _POLL
         else:

@@ -58,7 +58,16 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """The failure with the text that the record keeps."""
-        return cls(error, clean_text(f"{type(error).__name__}: {error}"))
+        return cls(error, clean_text(f"{type(error).__name__}: {_text_of(error)}"))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except (
+        Exception
+    ):  # a user's __str__ may raise too, and the attempt is to be counted all the same
+        return "(its text cannot be told)"
 
 
 class Identity:
