@@ -28,6 +28,9 @@ _BLOCKED_AFTER = 5.0  # seconds without a turn of the loop
 class AsyncBodies(ABC):
     """Runs coroutines side by side."""
 
+    is_closed = False
+    """Whether `close` has cancelled what still ran."""
+
     @abstractmethod
     def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
         """Begin a body; `done` is called when it ends. Any thread."""
@@ -51,7 +54,6 @@ class ThreadedLoop(AsyncBodies):
         self._lock = threading.Lock()
         self._pinged_at: float | None = None
         self._warned = False
-        self._closed = False
 
     def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
         """Begin a body on the loop's thread."""
@@ -67,16 +69,16 @@ class ThreadedLoop(AsyncBodies):
     def close(self) -> None:
         """Cancel all bodies, give them a moment to clean up, and stop the loop."""
         with self._lock:
-            if self._loop is None or self._closed:
+            if self._loop is None or self.is_closed:
                 return
-            self._closed = True
+            self.is_closed = True
         self._loop.call_soon_threadsafe(self._cancel_all)
         assert self._thread is not None
         self._thread.join(2)  # a blocked loop is left behind; its thread is a daemon
 
     def watch(self) -> None:
         """Warn once when the loop has had no turn for long."""
-        if self._loop is None or self._closed:
+        if self._loop is None or self.is_closed:
             return
         now = self._clock.monotonic()
         if self._pinged_at is None:
@@ -95,7 +97,7 @@ class ThreadedLoop(AsyncBodies):
         self._warned = False
 
     def _begin(self, body: Coroutine[Any, Any, object], done: Done) -> None:
-        if self._closed:
+        if self.is_closed:
             body.close()
             return
         assert self._loop is not None

@@ -7,16 +7,19 @@ on one thread.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable
 from datetime import timedelta
 
 from workflow_core.engine.process import Process, ProcessState, ProcessStatus, ProcessThread
-from workflow_core.errors import ServingError
+from workflow_core.errors import AdapterUnavailableError, ServingError
 from workflow_core.ports import Clock
 
 __all__ = ["Crew"]
+
+logger = logging.getLogger("workflow_core.engine")
 
 
 class Crew:
@@ -87,7 +90,10 @@ class Crew:
     def _poll_each(self) -> bool:
         worked = False
         for process in self.processes:
-            worked |= process.poll(timedelta(0))
+            try:
+                worked |= process.poll(timedelta(0))
+            except AdapterUnavailableError as error:  # the rest is to end in order all the same
+                logger.warning("%s failed in the end: %s", process.name, error)
         return worked
 
     @property

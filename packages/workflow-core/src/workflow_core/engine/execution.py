@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 from workflow_core.definition import Cancel, Pause, Repeat, Run, Skip, Step, Workflow
@@ -108,6 +108,5 @@ def checked_answer(workflow: Workflow[Any, Any], step: Step, answer: object) -> 
 
 
 def _shown(answer: object) -> str:
-    name = getattr(answer, "name", None)
-    kind = type(answer).__name__
-    return f"{kind}.{name}" if isinstance(name, str) else f"a value of type {kind}"
+    kind = type(answer).__name__  # of anything but an enum the type alone: it may hold data
+    return f"{kind}.{answer.name}" if isinstance(answer, Enum) else f"a value of type {kind}"

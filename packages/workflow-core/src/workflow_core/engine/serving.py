@@ -92,10 +92,10 @@ class Serving:
         crash, and nothing is lost.
         """
         with self._lock:
-            if self._stopping:
-                self._stopped.wait()
-                return []
-            self._stopping = True
+            is_first, self._stopping = not self._stopping, True
+        if not is_first:
+            self._stopped.wait()
+            return []
         try:
             return self._stop(self._core.settings.stop_grace if grace is None else grace)
         finally:

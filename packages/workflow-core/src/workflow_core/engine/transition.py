@@ -293,7 +293,7 @@ def resumed_by(record: Record, identity: Identity, who: str, why: str, at: datet
         reason="",
         pause_kind=None,
         attempts=0,
-        resumed=Resumed(who=who, why=clean_text(why), at=at),
+        resumed=Resumed(who=clean_text(who), why=clean_text(why), at=at),
     )
     return Write(record=after, events=[status_event(after, identity, kind=EventKind.RESUMED)])
 

@@ -177,6 +177,6 @@ class Worker(Process):
         self, item: Item, execution: Execution, answer: object, error: BaseException | None
     ) -> None:
         self._window.end_async(item.lane, item.event.status)
-        if not isinstance(error, CancelledError):  # else abandoned: it comes again
-            write = execution.concluded(answer, error)
-            self._window.finish(item, execution.record, write)
+        if isinstance(error, CancelledError) and self._bodies.is_closed:
+            return  # abandoned by a stop, it comes again; any other cancellation is its own failure
+        self._window.finish(item, execution.record, execution.concluded(answer, error))

@@ -207,3 +207,4 @@ class _SharedLoop(AsyncBodies):
 
     def close(self) -> None:
         """The bodies of a stopped serving are abandoned: their answers reach nobody."""
+        self.is_closed = True
