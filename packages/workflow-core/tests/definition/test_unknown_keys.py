@@ -287,6 +287,40 @@ def test_numbers_are_no_ids_when_only_some_are_found_again() -> None:
     assert stored["rows"] == [{"n": 20, "label": "x"}, {"n": 30, "label": "x"}]
 
 
+@dataclass
+class Line:
+    article: str
+    batch: str
+    position: int
+
+
+@dataclass
+class Delivery:
+    lines: list[Line]
+
+
+LINES = [
+    {"article": "a", "batch": "x", "position": 1, "tax": 1},
+    {"article": "b", "batch": "y", "position": 2, "tax": 2},
+]
+
+
+def test_text_is_the_better_id_when_a_number_says_otherwise() -> None:
+    def change(delivery: Delivery) -> None:
+        delivery.lines = [Line("b", "z", 1), Line("a", "z", 2)]
+
+    stored = through(JsonCodec(Delivery), {"lines": LINES}, change)
+    assert [(line["article"], line.get("tax")) for line in stored["lines"]] == [("b", 2), ("a", 1)]
+
+
+def test_unknown_keys_go_to_nobody_when_two_ids_say_otherwise() -> None:
+    def change(delivery: Delivery) -> None:
+        delivery.lines = [Line("b", "x", 7), Line("a", "y", 8)]
+
+    stored = through(JsonCodec(Delivery), {"lines": LINES}, change)
+    assert not any("tax" in line for line in stored["lines"])
+
+
 @dataclass(frozen=True)
 class Tag:
     name: str

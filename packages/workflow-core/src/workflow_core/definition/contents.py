@@ -85,10 +85,14 @@ class Contents:
         graph = self._graph()
         problems = graph.problems()
         if len(problems) == 1:
-            raise DefinitionError(f"workflow {self._workflow!r}: {problems[0]}")
+            told = f"workflow {self._workflow!r}: {problems[0]}"
+            raise DefinitionError(told, workflow=self._workflow)
         if problems:
             listed = "\n  ".join(problems)
-            raise DefinitionError(f"{len(problems)} problems in {self._workflow!r}:\n  {listed}")
+            raise DefinitionError(
+                f"{len(problems)} problems in {self._workflow!r}:\n  {listed}",
+                workflow=self._workflow,
+            )
         self._steps.update({status: graph.settled(step) for status, step in self._steps.items()})
         self.timeouts = tuple(graph.settled(timeout) for timeout in self.timeouts)
         self.frozen = True
