@@ -153,7 +153,9 @@ def test_mismatch_does_not_tell_the_value_when_it_is_hidden() -> None:
         (None, int | None),
     ],
 )
-def test_value_is_taken_as_it_is_when_code_gives_the_type_itself(value: object, wanted: Any) -> None:
+def test_value_is_taken_as_it_is_when_code_gives_the_type_itself(
+    value: object, wanted: Any
+) -> None:
     assert convert(value, wanted, lax=True) == value
 
 

@@ -63,7 +63,7 @@ class Adapters(Closable):
     names: Mapping[str, str] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Close what feeds work in before what keeps it, then what they share, logging last.
+        """Close what feeds work in before what keeps it, then what they share.
 
         Goes on when one fails to close; the last failure is raised at the end. Twice is harmless.
         """
@@ -74,8 +74,8 @@ class Adapters(Closable):
             self.timeout_store,
             self.record_store,
             *self.observers,
-            self.context,
             self.logging,
+            self.context,
         ]
         with ExitStack() as closing:
             for adapter in reversed(in_order):

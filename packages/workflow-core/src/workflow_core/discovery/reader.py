@@ -231,7 +231,7 @@ class Reader:
         return any(table and name.startswith(f"{variable(table)}__") for table in tables)
 
     def _names_in(self, table: TablePath) -> set[str]:
-        known = self._leaves | self._tables
+        known = self._leaves | self._tables | self._ignored
         return {path[-1] for path in known if path and path[:-1] == table}
 
 
