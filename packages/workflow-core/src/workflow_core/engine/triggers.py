@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
@@ -20,7 +20,7 @@ from workflow_core.errors import (
     WorkflowError,
 )
 from workflow_core.model import uuid_from_key
-from workflow_core.ports import Outcome, Write
+from workflow_core.ports import Write
 
 __all__ = ["Trigger", "Triggers"]
 
@@ -77,7 +77,7 @@ class Triggers:
         return answers
 
     def _batch(
-        self, workflow: Workflow[Any, Any], triggers: Sequence[Trigger[Any]], now: datetime
+        self, workflow: Workflow[Any, Any], triggers: Sequence[Trigger[Any]], now: datetime | None
     ) -> list[str | WorkflowError]:
         answers: list[str | WorkflowError] = []
         writes: dict[str, Write] = {}
@@ -89,64 +89,94 @@ class Triggers:
             else:
                 writes.setdefault(write.record.run_id, write)
                 answers.append(write.record.run_id)
-        batch = list(writes.values())
-        outcomes = patiently(lambda: self._core.journal.commit(batch), self._core.crew.manual)
-        failures = {
-            write.record.run_id: failure
-            for write, outcome in zip(batch, outcomes, strict=True)
-            if (failure := self._failure(write.record.run_id, outcome)) is not None
-        }
+        failures = self._begin(list(writes.values()))
         return [
             failures.get(answer, answer) if isinstance(answer, str) else answer
             for answer in answers
         ]
 
-    def _failure(self, run_id: str, outcome: Outcome) -> WorkflowError | None:
-        """None where the run with this id exists: made now, or by the same key earlier."""
-        if outcome is None or isinstance(outcome, VersionConflictError):
-            return None
-        if isinstance(outcome, RunInProgressError):
-            if outcome.live_run_id == run_id:
-                return None
+    def _begin(self, writes: Sequence[Write]) -> dict[str, WorkflowError]:
+        """Write them; by run id, why a run with this id does not exist now."""
+        outcomes = patiently(lambda: self._core.journal.commit(writes), self._core.crew.manual)
+        # A conflict of versions: begun by the same key earlier, or by a try whose answer was lost.
+        failures: dict[str, WorkflowError] = {
+            write.record.run_id: outcome
+            for write, outcome in zip(writes, outcomes, strict=True)
+            if outcome is not None and not isinstance(outcome, VersionConflictError)
+        }
+        in_progress = [
+            run_id for run_id, error in failures.items() if isinstance(error, RunInProgressError)
+        ]
+        if in_progress:
+            # the same key may have begun a run that has ended, before the other one began
             known = patiently(
-                lambda: self._core.store.lookup_many([run_id], primary=True),
+                lambda: self._core.store.lookup_many(in_progress, primary=True),
                 self._core.crew.manual,
             )
-            return None if run_id in known else outcome
-        return outcome
+            for run_id in known:
+                del failures[run_id]
+        return failures
 
     def _first_version(
-        self, workflow: Workflow[Any, Any], trigger: Trigger[Any], now: datetime
+        self, workflow: Workflow[Any, Any], trigger: Trigger[Any], now: datetime | None
     ) -> Write:
         check_foreign_id(trigger.foreign_id)
-        status = workflow.start if trigger.status is None else trigger.status
-        status = workflow.parse_status(status)
-        if workflow.is_end(int(status)):
-            raise UnknownStatusError(
-                f"a run cannot begin at {status.name}, which ends it", workflow=workflow.name
-            )
         return Transition(workflow, "", self._core.identity).triggered(
             run_id=self._run_id(workflow, trigger),
             foreign_id=trigger.foreign_id,
-            status=int(status),
+            status=_first_status(workflow, trigger),
             data=workflow.encode(trigger.data),
-            headers=dict(trigger.headers),
-            delay=_NOW if trigger.start_at is None else trigger.start_at - now,
+            headers=_checked_headers(trigger.headers),
+            delay=_delay(trigger.start_at, now),
         )
 
     def _run_id(self, workflow: Workflow[Any, Any], trigger: Trigger[Any]) -> str:
         key = trigger.idempotency_key
         if key is None:
             return self._core.identity.uuid()
-        if not key:
-            raise InputError("an idempotency key must not be empty", workflow=workflow.name)
+        if not key or not _is_storable(key):
+            raise InputError(
+                "an idempotency key is a text, not empty, without NUL characters and surrogates",
+                workflow=workflow.name,
+            )
         return uuid_from_key(workflow.name, key)
 
-    def _now_if_needed(self, triggers: Sequence[Trigger[Any]]) -> datetime:
-        times = [trigger.start_at for trigger in triggers if trigger.start_at is not None]
-        if any(time.tzinfo is None for time in times):
-            raise InputError("start_at must be aware, e.g. datetime.now(UTC) + timedelta(hours=1)")
-        return self._core.store.now() if times else datetime.now(UTC)
+    def _now_if_needed(self, triggers: Sequence[Trigger[Any]]) -> datetime | None:
+        if any(trigger.start_at is not None for trigger in triggers):
+            return patiently(self._core.store.now, self._core.crew.manual)
+        return None
+
+
+def _first_status(workflow: Workflow[Any, Any], trigger: Trigger[Any]) -> int:
+    if trigger.status is None:
+        return int(workflow.start)
+    status = workflow.parse_status(trigger.status)
+    if workflow.is_end(int(status)):
+        raise UnknownStatusError(
+            f"a run cannot begin at {status.name}, which ends it", workflow=workflow.name
+        )
+    consumers = [*workflow.steps.values(), *workflow.callbacks, *workflow.timeouts]
+    if all(consumer.status != int(status) for consumer in consumers):
+        raise UnknownStatusError(
+            f"a run cannot begin at {status.name}, from where nothing would move it on",
+            workflow=workflow.name,
+            hint="Was the module with its step imported?",
+        )
+    return int(status)
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    if not all(_is_storable(text) for header in headers.items() for text in header):
+        raise InputError("headers are texts by text, without NUL characters and surrogates")
+    return dict(headers)
+
+
+def _delay(start_at: datetime | None, now: datetime | None) -> timedelta:
+    if start_at is None or now is None:
+        return _NOW
+    if start_at.tzinfo is None:
+        raise InputError("start_at must be aware, e.g. datetime.now(UTC) + timedelta(hours=1)")
+    return start_at - now
 
 
 def check_foreign_id(foreign_id: object) -> None:
@@ -161,13 +191,16 @@ def check_foreign_id(foreign_id: object) -> None:
         raise InputError(
             f"a foreign id has 1 to {_TEXT_LIMIT} characters, this one has {len(foreign_id)}"
         )
-    if "\0" in foreign_id or _is_broken(foreign_id):
+    if not _is_storable(foreign_id):
         raise InputError("a foreign id must not hold NUL characters or lone surrogates")
 
 
-def _is_broken(text: str) -> bool:
+def _is_storable(text: object) -> bool:
+    """Whether every store can keep it exactly."""
+    if not isinstance(text, str) or "\0" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:
-        return True
-    return False
+        return False
+    return True
