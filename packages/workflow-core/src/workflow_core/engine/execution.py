@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine
 from enum import Enum, IntEnum
-from typing import Any
+from inspect import isawaitable
+from typing import Any, cast
 
 from workflow_core.definition import Cancel, Pause, Repeat, Run, Skip, Step, Workflow
 from workflow_core.engine.lane import Item
@@ -14,6 +16,8 @@ from workflow_core.model import Record
 from workflow_core.ports import Write
 
 __all__ = ["Execution", "checked_answer"]
+
+logger = logging.getLogger("workflow_core.engine")
 
 _DIRECTIVES = (Pause, Cancel, Skip, Repeat)
 
@@ -44,10 +48,12 @@ class Execution:
     def coroutine(self) -> Coroutine[Any, Any, object] | Write:
         """The body of an async step, to be awaited; a Write where it could not be called."""
         try:
-            body: Coroutine[Any, Any, object] = self._step.body(self._open())
+            body = self._step.body(self._open())
         except BaseException as error:
             return self.concluded(None, error)
-        return body
+        if not isawaitable(body):  # a plain function around an async one, that has run it itself
+            return self.concluded(body, None)
+        return cast(Coroutine[Any, Any, object], body)
 
     def concluded(self, answer: object, error: BaseException | None) -> Write:
         """The write that the body's answer, or its error, comes to."""
@@ -58,7 +64,17 @@ class Execution:
                 return transition.answered(self.record, decision, self._encode)
             except Exception as wrong:  # an undeclared answer, or data that cannot be encoded
                 error = wrong
-        return transition.failed(self.record, Failure.of(error), self._step)
+        failure = Failure.of(error)
+        logger.warning(
+            "workflow %r, run %s: step %s failed on attempt %d: %s",
+            self.record.workflow,
+            self.record.run_id,
+            self._step.name,
+            self.record.attempts + 1,
+            failure.text,
+            exc_info=error,
+        )
+        return transition.failed(self.record, failure, self._step)
 
     def _open(self) -> Run[Any, Any]:
         record = self.record
