@@ -78,8 +78,8 @@ class AsyncEngine:
             async with asyncio.timeout(timeout.total_seconds()):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
-            if future.done() and not future.cancelled():
-                raise
+            if not future.cancelled():  # answered in this very moment
+                return future.result()
             engine = self._engine
             raise await self._do(
                 lambda: engine.not_reached(workflow, run_id, status, timeout)

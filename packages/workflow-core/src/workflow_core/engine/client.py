@@ -114,6 +114,7 @@ class Client:
             RunNotFoundError: no such run of this workflow.
             DecodeError: its data is not of the workflow's type.
         """
+        self._check_open()
         found = self._core.store.lookup_many([run_id], primary=True)
         return view(workflow, run_id, found.get(run_id))
 
@@ -123,6 +124,7 @@ class Client:
         Raises:
             RunNotFoundError: it has none.
         """
+        self._check_open()
         record = self._core.store.latest(workflow.name, foreign_id)
         if not record.state.is_live:
             raise RunNotFoundError(
@@ -149,20 +151,15 @@ class Client:
             RunNotFoundError: no such run of this workflow.
             UnknownStatusError: the status is none of this workflow's.
         """
-        future = self.expect(workflow, run_id, status)
-        try:
-            return self._runtime.result(future, timeout)
-        except TimeoutError:
-            if future.done():
-                raise
-            raise self.not_reached(workflow, run_id, status, timeout) from None
-        finally:
-            self._waiter.withdraw(run_id, future)
+        return self._await(self.expect(workflow, run_id, status), workflow, run_id, status, timeout)
 
     def expect(
         self, workflow: Workflow[DataT, StatusT], run_id: str, status: StatusT
     ) -> Future[RunView[DataT, StatusT]]:
-        """A future of what `wait_for` answers or raises; it never times out by itself."""
+        """A future of what `wait_for` answers or raises; it never times out by itself.
+
+        Cancel it when nobody waits any more. `StoppedError` ends it when the engine closes.
+        """
         self._check_open()
         return self._waiter.ask(run_id, reached(workflow, run_id, workflow.parse_status(status)))
 
@@ -176,24 +173,22 @@ class Client:
             RunNotFoundError: no such run of this workflow.
         """
         self._check_open()
-        future: Future[RunView[DataT, StatusT]] = self._waiter.ask(run_id, ended(workflow, run_id))
-        try:
-            return self._runtime.result(future, timeout)
-        except TimeoutError:
-            raise self.not_reached(workflow, run_id, None, timeout) from None
-        finally:
-            self._waiter.withdraw(run_id, future)
+        future = self._waiter.ask(run_id, ended(workflow, run_id))
+        return self._await(future, workflow, run_id, None, timeout)
 
     def runs(self, query: RecordQuery) -> Page[Record]:
         """One page of records."""
+        self._check_open()
         return self._core.store.list_records(query)
 
     def counts(self, query: RecordQuery) -> Mapping[tuple[str, int, RunState], int]:
         """Runs per (workflow, status, run state)."""
+        self._check_open()
         return self._core.store.count_records(query)
 
     def history(self, run_id: str) -> Sequence[HistoryEntry]:
         """Every version of a run that the store keeps, oldest first."""
+        self._check_open()
         return self._core.store.history(run_id)
 
     # -- steering ------------------------------------------------------------------------------
@@ -207,6 +202,7 @@ class Client:
             RunNotFoundError: no such run.
             RunEndedError: it has ended.
         """
+        self._check_open()
         self._operators.pause(run_id, reason)
 
     def resume(self, run_id: str, *, who: str, why: str = "") -> None:
@@ -216,6 +212,7 @@ class Client:
             RunNotFoundError: no such run.
             RunStateError: it is not paused, or has ended (`RunEndedError`).
         """
+        self._check_open()
         self._operators.resume(run_id, who, why)
 
     def cancel(self, run_id: str, *, reason: str) -> None:
@@ -225,6 +222,7 @@ class Client:
             RunNotFoundError: no such run.
             RunEndedError: it has ended.
         """
+        self._check_open()
         self._operators.cancel(run_id, reason)
 
     def purge(
@@ -242,6 +240,7 @@ class Client:
             InputError: a state that is not an end, or a negative age.
             NotSupportedError: the record store cannot purge.
         """
+        self._check_open()
         if older_than < timedelta(0) or not all(state.is_finished for state in states):
             raise InputError("only runs that have ended can be purged, by an age of zero or more")
         total = 0
@@ -250,6 +249,23 @@ class Client:
         return total
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _await(
+        self,
+        future: Future[RunView[DataT, StatusT]],
+        workflow: Workflow[DataT, StatusT],
+        run_id: str,
+        status: StatusT | None,
+        timeout: timedelta,
+    ) -> RunView[DataT, StatusT]:
+        try:
+            return self._runtime.result(future, timeout)
+        except TimeoutError:
+            if not future.cancel():  # answered in this very moment
+                return future.result()
+            raise self.not_reached(workflow, run_id, status, timeout) from None
+        finally:
+            future.cancel()
 
     def not_reached(
         self,

@@ -191,6 +191,7 @@ class Engine(Client):
     def _close_rest(self) -> None:
         crew, publisher = self._core.crew, self._core.publisher
         crew.work_off()
+        self._waiter.close()
         try:
             if publisher is not None:
                 publisher.drain(timedelta(0) if crew.manual else _PUBLISH_GRACE)

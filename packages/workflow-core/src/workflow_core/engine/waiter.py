@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
+from workflow_core.errors import StoppedError
 from workflow_core.model import Record
 from workflow_core.ports import Clock, RecordStore
 
@@ -44,27 +45,41 @@ class Waiter(Process):
         self._store = store
         self._start = start
         self._clock = clock
-        self._asked: dict[str, list[tuple[Future[Any], Question]]] = defaultdict(list)
+        self._asked: dict[str, dict[Future[Any], Question]] = defaultdict(dict)
         self._fresh: set[str] = set()
         self._news = threading.Condition()
         self._interval = _FIRST_POLL
         self._next_poll = 0.0
+        self._is_closed = False
 
     def ask(self, run_id: str, question: Question) -> Future[Any]:
-        """A future of the question's answer."""
+        """A future of the question's answer; cancel it when nobody waits any more.
+
+        Raises:
+            StoppedError: closed.
+        """
         future: Future[Any] = Future()
         with self._news:
-            self._asked[run_id].append((future, question))
+            if self._is_closed:
+                raise StoppedError("this engine is closed")
+            self._asked[run_id][future] = question
             self._fresh.add(run_id)
             self._interval = _FIRST_POLL
             self._news.notify()
+        future.add_done_callback(lambda done: self._withdraw(run_id, done))
         self._start(self)
         return future
 
-    def withdraw(self, run_id: str, future: Future[Any]) -> None:
-        """Nobody waits for this answer any more."""
+    def close(self) -> None:
+        """Nobody is answered any more: all that wait get StoppedError."""
         with self._news:
-            self._drop(run_id, future)
+            self._is_closed = True
+            waiting = [
+                (run_id, future) for run_id, asked in self._asked.items() for future in asked
+            ]
+        for run_id, future in waiting:
+            error = StoppedError("the engine was closed", run_id=run_id)
+            self._settle(run_id, future, error=error)
 
     def notice(self, records: Sequence[Record]) -> None:
         """This process has written these records."""
@@ -116,7 +131,7 @@ class Waiter(Process):
 
     def _answer(self, run_id: str, record: Record | None) -> bool:
         answered = False
-        for future, question in list(self._asked.get(run_id, ())):
+        for future, question in self._questions(run_id):
             try:
                 answer = question(record)
             except Exception as error:
@@ -128,6 +143,15 @@ class Waiter(Process):
                     answered = True
         return answered
 
+    def _questions(self, run_id: str) -> list[tuple[Future[Any], Question]]:
+        with self._news:
+            return list(self._asked.get(run_id, {}).items())
+
+    def _withdraw(self, run_id: str, future: Future[Any]) -> None:
+        if future.cancelled():
+            with self._news:
+                self._drop(run_id, future)
+
     def _settle(
         self,
         run_id: str,
@@ -137,7 +161,8 @@ class Waiter(Process):
         error: Exception | None = None,
     ) -> None:
         with self._news:
-            self._drop(run_id, future)
+            if not self._drop(run_id, future):
+                return  # withdrawn, or settled by another thread
         if not future.set_running_or_notify_cancel():
             return
         if error is not None:
@@ -145,10 +170,11 @@ class Waiter(Process):
         else:
             future.set_result(answer)
 
-    def _drop(self, run_id: str, future: Future[Any]) -> None:
-        rest = [entry for entry in self._asked.get(run_id, ()) if entry[0] is not future]
-        if rest:
-            self._asked[run_id] = rest
-        else:
-            self._asked.pop(run_id, None)
+    def _drop(self, run_id: str, future: Future[Any]) -> bool:
+        """Whether it was there."""
+        asked = self._asked.get(run_id, {})
+        was_there = asked.pop(future, None) is not None
+        if was_there and not asked:
+            del self._asked[run_id]
             self._fresh.discard(run_id)
+        return was_there
