@@ -6,6 +6,16 @@ adapter; pytest then runs every case against it.
 
 from workflow_adaptertest.contract import Contract
 from workflow_adaptertest.env import Env
+from workflow_adaptertest.event_streamer import EventStreamerContract
 from workflow_adaptertest.record_store import RecordStoreContract
+from workflow_adaptertest.role_scheduler import RoleSchedulerContract
+from workflow_adaptertest.timeout_store import TimeoutStoreContract
 
-__all__ = ["Contract", "Env", "RecordStoreContract"]
+__all__ = [
+    "Contract",
+    "Env",
+    "EventStreamerContract",
+    "RecordStoreContract",
+    "RoleSchedulerContract",
+    "TimeoutStoreContract",
+]

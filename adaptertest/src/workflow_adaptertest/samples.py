@@ -16,9 +16,17 @@ from workflow_core.model import (
     Timeout,
     uuid7,
 )
-from workflow_core.ports import Write
+from workflow_core.ports import Outcome, StoreTransaction, Write
 
-__all__ = ["ORDERS", "Refusal", "Samples", "refuses", "unstamped"]
+__all__ = [
+    "ORDERS",
+    "OnPurposeError",
+    "Refusal",
+    "Samples",
+    "StrangeTransaction",
+    "refuses",
+    "unstamped",
+]
 
 ORDERS = "orders"
 """The workflow of all samples that name none."""
@@ -151,3 +159,17 @@ class Refusal(Generic[E]):
 def refuses(kind: type[E], because: str) -> Refusal[E]:
     """Fails unless the block raises ``kind``; any other error is passed on."""
     return Refusal(kind, because)
+
+
+class OnPurposeError(Exception):
+    """Raised in a transaction to have it rolled back."""
+
+
+class StrangeTransaction(StoreTransaction):
+    """A transaction of no store at all."""
+
+    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        return [None] * len(writes)
+
+    def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
+        return ids

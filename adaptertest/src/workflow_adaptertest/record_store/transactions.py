@@ -16,14 +16,10 @@ from workflow_core.ports import Capability, RecordStore, StoreTransaction, Write
 
 from workflow_adaptertest.env import Env
 from workflow_adaptertest.record_store.base import RecordStoreCases, filed_ids
-from workflow_adaptertest.samples import Samples, refuses, unstamped
+from workflow_adaptertest.samples import OnPurposeError, Samples, refuses, unstamped
 from workflow_adaptertest.threads import at_once
 
 __all__ = ["TransactionCases"]
-
-
-class _OnPurposeError(Exception):
-    """Raised in a transaction to have it rolled back."""
 
 
 class TransactionCases(RecordStoreCases):
@@ -78,12 +74,12 @@ class TransactionCases(RecordStoreCases):
         store.store(make.write(known))
         (filed,) = filed_ids(store)
         with (
-            refuses(_OnPurposeError, "the block's own error is passed on"),
+            refuses(OnPurposeError, "the block's own error is passed on"),
             store.transaction() as transaction,
         ):
             transaction.store_many([make.write(make.next(known, status=2)), make.write(new)])
             transaction.delete_outbox_events([filed])
-            raise _OnPurposeError
+            raise OnPurposeError
         assert unstamped([other.lookup(known.run_id)]) == [known]
         with refuses(RunNotFoundError, "the insert was rolled back"):
             other.lookup(new.run_id)
@@ -210,11 +206,11 @@ class TransactionCases(RecordStoreCases):
             return
         write = make.write(make.record())
         with (
-            refuses(_OnPurposeError, "the block's own error is passed on"),
+            refuses(OnPurposeError, "the block's own error is passed on"),
             store.transaction() as transaction,
         ):
             store.join(transaction.connection).store_many([write])
-            raise _OnPurposeError
+            raise OnPurposeError
         assert set(other.lookup_many([write.record.run_id])) == set()
         assert filed_ids(other) == []
 

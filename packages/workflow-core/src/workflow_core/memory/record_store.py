@@ -67,8 +67,15 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Transactions, history and claims."""
-        return frozenset({Capability.TRANSACTIONS, Capability.HISTORY, Capability.CLAIMS})
+        """All that a record store may offer."""
+        return frozenset(
+            {
+                Capability.TRANSACTIONS,
+                Capability.HISTORY,
+                Capability.WAKES,
+                Capability.CLAIMS,
+            }
+        )
 
     def store(self, write: Write) -> None:
         """A batch of one."""

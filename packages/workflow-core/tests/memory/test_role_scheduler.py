@@ -1,0 +1,13 @@
+"""The memory role scheduler under its contract."""
+
+from contextlib import AbstractContextManager
+
+from workflow_adaptertest import Env, RoleSchedulerContract
+from workflow_core.memory import MemoryDatabase, MemoryRoleScheduler
+from workflow_core.ports import RoleScheduler
+
+
+class TestMemoryRoleScheduler(RoleSchedulerContract):
+    def adapter(self, env: Env) -> AbstractContextManager[RoleScheduler]:
+        database = env.shared("database", lambda: MemoryDatabase(env.clock))
+        return MemoryRoleScheduler(database, instance=env.new_instance())
