@@ -20,7 +20,7 @@ __all__ = ["Reception"]
 logger = logging.getLogger("workflow_core.engine")
 
 _NOW = timedelta(0)
-_WHILE_CROWDED = timedelta(milliseconds=50)  # how often a busy lane looks whether a body is slow
+_WHILE_BUSY = timedelta(milliseconds=50)  # how often it is looked whether a body is slow
 
 
 class Reception(Process):
@@ -62,24 +62,11 @@ class Reception(Process):
         self._follow_shards()
         acked = self._ack()
         self._close_retired()
-        if self._receiver is None:
-            self._await_shards(wait)
-            return acked
-        if not self._may_receive():
-            self._await_publisher(wait)
-            return acked
-        room = self._window.room(self._lane, wait)
-        if not room:
-            return acked
         crowded = self._window.crowded()
-        deliveries = self._receiver.recv_many(
-            min(room, BATCH), min(wait, _WHILE_CROWDED) if crowded else wait
-        )
-        if deliveries:
-            self._window.admit(self._lane, self._receiver, deliveries)
-        elif crowded:
+        received = self._receive(min(wait, _WHILE_BUSY) if crowded or self._retired else wait)
+        if crowded and not received:
             self._window.ease()
-        return acked or bool(deliveries)
+        return acked or received
 
     # -- shards; called by the keeper of roles -------------------------------------------------
 
@@ -138,6 +125,21 @@ class Reception(Process):
             self._receiver = fresh
             self._reading = held
 
+    def _receive(self, wait: timedelta) -> bool:
+        if self._receiver is None:
+            self._await_shards(wait)
+            return False
+        if not self._may_receive():
+            self._await_publisher(wait)
+            return False
+        room = self._window.room(self._lane, wait)
+        if not room:
+            return False
+        deliveries = self._receiver.recv_many(min(room, BATCH), wait)
+        if deliveries:
+            self._window.admit(self._lane, self._receiver, deliveries)
+        return bool(deliveries)
+
     def _await_shards(self, wait: timedelta) -> None:
         with self._changed:
             if self._held == self._reading:
@@ -145,7 +147,7 @@ class Reception(Process):
 
     def _await_publisher(self, wait: timedelta) -> None:
         with self._changed:
-            self._changed.wait(min(wait, _WHILE_CROWDED).total_seconds())
+            self._changed.wait(min(wait, _WHILE_BUSY).total_seconds())
 
     def _ack(self) -> bool:
         receipts = self._window.take_acks(self._lane)

@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Self
 
@@ -33,7 +34,7 @@ from workflow_core.engine.safety import Safety
 from workflow_core.engine.upkeep import Retention
 from workflow_core.engine.window import Window
 from workflow_core.engine.worker import Worker
-from workflow_core.errors import AdapterUnavailableError, ServingError
+from workflow_core.errors import AdapterUnavailableError, ServingError, StoppedError
 from workflow_core.model import names
 from workflow_core.ports import Capability, EventStreamer, RoleScheduler
 
@@ -71,15 +72,23 @@ class Serving:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._stopping = False
+        self._abandoned: Sequence[str] = []
         self._assemble()
 
     # -- life ----------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Begin to work; returns at once."""
-        self._window.on_crowded = self._add_worker
-        for process in self._processes():
-            self._core.crew.add(process)
+        """Begin to work; returns at once. Twice is harmless.
+
+        Raises:
+            StoppedError: it was stopped: ask the engine for a new one.
+        """
+        with self._lock:  # a stop comes before all of it or after
+            if self._stopping:
+                raise StoppedError("this serving was stopped", hint="Ask the engine for a new one")
+            self._window.on_crowded = self._add_workers
+            for process in self._processes():
+                self._core.crew.add(process)
         return self
 
     def stop(self, grace: timedelta | None = None) -> Sequence[str]:
@@ -95,11 +104,12 @@ class Serving:
             is_first, self._stopping = not self._stopping, True
         if not is_first:
             self._stopped.wait()
-            return []
+            return self._abandoned
         try:
-            return self._stop(self._core.settings.stop_grace if grace is None else grace)
+            self._stop(self._core.settings.stop_grace if grace is None else grace)
         finally:
             self._stopped.set()
+        return self._abandoned
 
     def wait(self, timeout: timedelta | None = None) -> bool:
         """Wait until it is stopped; answers whether it is."""
@@ -110,24 +120,34 @@ class Serving:
 
         From the main thread only. A second signal has its ordinary effect: it ends the process.
         """
-        told = threading.Event()
+        # Not an event: a handler that sets one may have interrupted the very thread that holds its
+        # lock. This queue's put is made for handlers.
+        told: SimpleQueue[int] = SimpleQueue()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def tell(number: int, frame: FrameType | None) -> None:
-            logger.info("%s: stopping; again to end at once", signal.Signals(number).name)
             for known in before:
                 signal.signal(known, signal.SIG_DFL)
-            told.set()
+            told.put(number)
 
         for number in before:
             signal.signal(number, tell)
         try:
-            while not told.wait(1) and not self._stopped.is_set():
-                pass  # a wait without a limit would not see signals on every platform
+            came = self._next_signal(told)
+            if came is not None:
+                logger.info("%s: stopping; again to end at once", signal.Signals(came).name)
             return self.stop()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _next_signal(self, told: SimpleQueue[int]) -> int | None:
+        while not self._stopped.is_set():
+            try:
+                return told.get(timeout=1)  # with a limit: another thread may stop us too
+            except Empty:
+                continue
+        return None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -266,25 +286,27 @@ class Serving:
             clock=core.clock,
         )
 
-    def _add_worker(self) -> None:
-        """Work waits and all workers are busy with slow bodies: one more, up to the limit."""
+    def _add_workers(self, bodies: int) -> None:
+        """So many bodies wait while all workers are in slow ones: twice as many workers at most."""
         most = sum(step.concurrency for lane in self._lanes for step in lane.steps.values())
         with self._lock:
-            if self._stopping or len(self._workers) >= min(most, self._core.settings.max_threads):
+            if self._stopping:
                 return
-            worker = self._worker()
-            self._workers.append(worker)
-        self._core.crew.add(worker)
+            room = min(most, self._core.settings.max_threads) - len(self._workers)
+            for _ in range(min(bodies, len(self._workers), room)):
+                worker = self._worker()
+                self._workers.append(worker)
+                self._core.crew.add(worker)  # within the lock: a stop must not miss it
 
     # -- stop ----------------------------------------------------------------------------------
 
-    def _stop(self, grace: timedelta) -> Sequence[str]:
+    def _stop(self, grace: timedelta) -> None:
         crew = self._core.crew
         self._window.close_entrance()
         crew.work_off()
         drained = self._window.wait_empty(timedelta(0) if crew.manual else grace)
-        left = [] if drained else abandoned(self._window.in_hand())
-        for name in left:
+        self._abandoned = [] if drained else abandoned(self._window.in_hand())
+        for name in self._abandoned:
             logger.warning("stopped after %s, abandoned: %s", grace, name)
         self._publish_rest(timedelta(0) if crew.manual else _PUBLISH_GRACE)
         # Workers in a body that never returns are left behind: their threads are daemons.
@@ -293,7 +315,6 @@ class Serving:
         if late:
             logger.warning("did not end within %s: %s", _THREAD_GRACE, ", ".join(late))
         self._close([r for r in self._receptions if r.name not in late])
-        return left
 
     def _publish_rest(self, grace: timedelta) -> None:
         try:

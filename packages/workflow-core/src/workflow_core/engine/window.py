@@ -66,8 +66,8 @@ class Window:
         self._finished: deque[Finished] = deque()
         self._idle_workers = 0
         self._closing = False
-        self.on_crowded: Callable[[], None] = lambda: None
-        """Called, without the lock, when work waits and every worker is busy."""
+        self.on_crowded: Callable[[int], None] = lambda bodies: None
+        """Called, without the lock, when every worker is in a slow body: so many more could run."""
 
     # -- reception -----------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class Window:
     def room(self, lane: Lane, wait: timedelta) -> int:
         """How many more items the lane may receive; waits for some room at most `wait`."""
         with self._lock:
-            if lane.in_hand >= LANE_LIMIT and not self._closing:
+            if lane.in_hand >= LANE_LIMIT or self._closing:
                 self._room.wait(wait.total_seconds())
             return 0 if self._closing else max(0, LANE_LIMIT - lane.in_hand)
 
@@ -143,28 +143,31 @@ class Window:
     def crowded(self) -> bool:
         """Whether received work waits to be begun."""
         with self._lock:
-            return self._is_crowded()
+            return self._could_begin() > 0
 
-    def _is_crowded(self) -> bool:
-        return any(
-            lane.queues[status] and lane.running[status] < lane.steps[status].concurrency
+    def _could_begin(self) -> int:
+        return sum(
+            min(len(lane.queues[status]), lane.steps[status].concurrency - lane.running[status])
             for lane, status in self._turns
         )
 
     def ease(self) -> None:
-        """Take back what a slow body blocks, and ask for a worker if all are in slow bodies."""
+        """Take back what a slow body blocks, and ask for workers if all are in slow bodies."""
         now = self._clock.monotonic()
         with self._lock:
+            self._bring_back_postponed()
             for chunk in self._chunks:
                 if chunk.pending and chunk.body_age(now) > FRESH:
                     self._requeue(chunk.take_back())
                     self._done.notify()
             # More threads help only where bodies wait for something; else they fight for Python.
-            slow = [chunk.body_age(now) > SLOW for chunk in self._chunks]
-            all_slow = bool(slow) and all(slow)
-            ask = all_slow and not self._idle_workers and self._is_crowded()
-        if ask:
-            self.on_crowded()
+            all_slow = all(chunk.body_age(now) > SLOW for chunk in self._chunks)
+            more = self._could_begin() if all_slow and not self._closing else 0
+            if more and self._idle_workers:
+                self._work.notify()
+                more = 0
+        if more:
+            self.on_crowded(more)
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ class Window:
         """Items of one step to be looked up and run; None when there are none within `wait`."""
         with self._lock:
             chunk = self._next_chunk()
-            if chunk is None and wait and not self._closing:
+            if chunk is None and wait:
                 self._idle_workers += 1
                 self._work.wait(wait.total_seconds())
                 self._idle_workers -= 1
@@ -182,8 +185,7 @@ class Window:
     def _next_chunk(self) -> Chunk | None:
         if self._closing:
             return None
-        if self._postponed:
-            self._bring_back_postponed()
+        self._bring_back_postponed()
         for _ in range(len(self._turns)):
             self._turns.rotate(-1)
             lane, status = self._turns[-1]
@@ -217,11 +219,14 @@ class Window:
             due = self._clock.monotonic() + LOOK_AGAIN
             self._postponed.extend((due, item) for item in later)
 
-    def begin(self, item: Item) -> None:
-        """Its body starts now."""
-        item.started_at = self._clock.monotonic()
+    def begin(self, item: Item) -> bool:
+        """Its body starts now; False: nothing is begun any more, put it back."""
         with self._lock:
+            if self._closing:
+                return False
+            item.started_at = self._clock.monotonic()
             self._executing.add(item)
+            return True
 
     def finish(
         self,
@@ -239,7 +244,8 @@ class Window:
                 self._executing.discard(item)
                 item.lane.learn(item.event.status, now - (item.started_at or now))
             self._finished.append(Finished(item, before, write, now, refused))
-            if last or len(self._finished) >= BATCH or now - self._finished[0].since > FLUSH_AFTER:
+            waiting = len(self._finished)  # the first one starts the time that it waits for others
+            if last or waiting == 1 or waiting >= BATCH:
                 self._done.notify()
 
     def end_chunk(self, chunk: Chunk) -> None:
@@ -280,6 +286,8 @@ class Window:
                 self._postponed.append((self._clock.monotonic() + seconds, item))
 
     def _bring_back_postponed(self) -> None:
+        if not self._postponed:
+            return
         now = self._clock.monotonic()
         self._requeue([item for due, item in self._postponed if due <= now])
         self._postponed = [(due, item) for due, item in self._postponed if due > now]
@@ -314,17 +322,15 @@ class Window:
 
     def _settle(self, items: Items) -> None:
         for item in items:
-            event = item.event
+            self._drop(item)
             self._executing.discard(item)
-            del self._items[event.run_id, event.version]
-            item.lane.in_hand -= 1
             item.lane.to_ack.extend(item.receipts)
-            waiting = self._runs[event.run_id]
+            waiting = self._runs[item.event.run_id]
             if waiting:
                 follower = waiting.popleft()
                 follower.lane.queues[follower.event.status].append(follower)
             else:
-                del self._runs[event.run_id]
+                del self._runs[item.event.run_id]
         self._room.notify_all()
         self._work.notify()
 
@@ -367,19 +373,18 @@ class Window:
             self._postponed.clear()
             for waiting in self._runs.values():
                 while waiting:
-                    follower = waiting.popleft()
-                    follower.lane.in_hand -= 1
-                    del self._items[follower.event.run_id, follower.event.version]
+                    self._drop(waiting.popleft())
             for condition in (self._work, self._done, self._room):
                 condition.notify_all()
 
     def _forget(self, item: Item) -> None:
-        event = item.event
+        self._drop(item)
+        for follower in self._runs.pop(item.event.run_id):
+            self._drop(follower)
+
+    def _drop(self, item: Item) -> None:
+        del self._items[item.event.run_id, item.event.version]
         item.lane.in_hand -= 1
-        del self._items[event.run_id, event.version]
-        for follower in self._runs.pop(event.run_id):
-            follower.lane.in_hand -= 1
-            del self._items[event.run_id, follower.event.version]
 
     def in_hand(self) -> list[Item]:
         """All that is received and not settled."""

@@ -150,22 +150,23 @@ class Worker(Process):
         first = True
         for item in chunk.take():
             now = self._clock.monotonic()
-            if not first and now - chunk.looked_up_at > FRESH:
+            is_stale = not first and now - chunk.looked_up_at > FRESH
+            if is_stale or not self._window.begin(item):
                 self._window.put_back([item, *chunk.take_back()])
                 return
             first = False
-            execution = Execution(item, records[item])
             chunk.body_since = now
-            self._window.begin(item)
-            write = execution.run()
+            write = Execution(item, records[item]).run()
             chunk.body_since = None
             self._window.finish(item, records[item], write, last=not chunk.pending)
 
     def _start_bodies(self, chunk: Chunk, records: Mapping[Item, Record]) -> None:
         """Begin them all side by side."""
         for item in chunk.take():
+            if not self._window.begin(item):
+                self._window.put_back([item])
+                return
             execution = Execution(item, records[item])
-            self._window.begin(item)
             body = execution.coroutine()
             if isinstance(body, Write):
                 self._window.finish(item, records[item], body)
