@@ -50,6 +50,7 @@ class Waiter(Process):
         self._news = threading.Condition()
         self._interval = _FIRST_POLL
         self._next_poll = 0.0
+        self._all_by = 0.0  # however busy this process is, all are looked up by then
         self._is_closed = False
 
     def ask(self, run_id: str, question: Question) -> Future[Any]:
@@ -118,15 +119,18 @@ class Waiter(Process):
             if not self._fresh and wait:
                 rest = self._next_poll - self._clock.monotonic() if self._asked else _LAST_POLL
                 self._news.wait(min(wait.total_seconds(), max(0.0, rest)))
-            if self._fresh:
+            now = self._clock.monotonic()
+            if self._fresh and now < self._all_by:
                 run_ids = list(self._fresh)
                 self._fresh.clear()
-                self._next_poll = min(self._next_poll, self._clock.monotonic() + self._interval)
+                self._next_poll = min(self._next_poll, now + self._interval)
                 return run_ids
-            if not self._asked or (wait and self._clock.monotonic() < self._next_poll):
+            if not self._asked or (wait and now < self._next_poll):
                 return []
             self._interval = min(self._interval * _GROWTH, _LAST_POLL)
-            self._next_poll = self._clock.monotonic() + self._interval
+            self._next_poll = now + self._interval
+            self._all_by = now + _LAST_POLL
+            self._fresh.clear()
             return list(self._asked)
 
     def _answer(self, run_id: str, record: Record | None) -> bool:
