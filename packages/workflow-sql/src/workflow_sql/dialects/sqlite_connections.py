@@ -1,0 +1,218 @@
+"""A process's connections to one SQLite file: one writes, a few read, one watches."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import NullPool
+from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
+
+from workflow_sql.dialects.base import Connections
+from workflow_sql.fairlock import FairLock
+from workflow_sql.forking import leave_to_parent
+from workflow_sql.settings import Synchronous
+
+__all__ = ["SqliteConnections"]
+
+_IDLE_READERS = 8  # kept open between uses
+_FIRST_PAUSE = 0.0005  # seconds between two tries to get the file's write lock
+_LONGEST_PAUSE = 0.005
+
+
+class SqliteConnections(Connections):
+    """All writers of the process share one connection under a fair lock.
+
+    SQLite lets one transaction write at a time anyway. Threads that fought for the file's lock
+    would sleep between their tries, in no order; here they follow one another at once.
+    """
+
+    def __init__(self, path: str, *, synchronous: Synchronous, lock_timeout: timedelta) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._lock_timeout = lock_timeout.total_seconds()
+        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
+        self._start()
+
+    def _start(self) -> None:
+        self._turns = FairLock()
+        self._writer: Connection | None = None
+        self._readers: list[Connection] = []
+        self._watching = threading.Lock()
+        self._watch: Connection | None = None
+        self._closed = False
+
+    # -- reading -------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:  # noqa: D102 - see Connections
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._open()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if connection.in_transaction():
+            connection.rollback()
+        if self._closed or len(self._readers) >= _IDLE_READERS:
+            connection.close()
+        else:
+            self._readers.append(connection)
+
+    def pulse(self) -> int:  # noqa: D102
+        with self._watching:
+            if self._watch is None:
+                self._watch = self._open()
+            row = _driver(self._watch).execute("pragma data_version").fetchone()
+            return cast(int, row[0])
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def begin(self, timeout: timedelta, *, urgent: bool) -> Connection:  # noqa: D102
+        end = time.monotonic() + timeout.total_seconds()
+        try:
+            mine = self._turns.acquire(timeout.total_seconds(), urgent=urgent)
+        except RuntimeError as error:
+            raise AdapterError(
+                "this thread has a transaction open, a second one would wait for it for ever",
+                adapter="sql",
+                hint="Write on the open transaction, or leave it first",
+            ) from error
+        if not mine:
+            raise AdapterUnavailableError(
+                "other writers of this process held the database for too long",
+                adapter="sql",
+                hint="Keep transactions short",
+            )
+        try:
+            if self._writer is None:
+                self._writer = self._open(waits=False)
+            self._begin_immediate(_driver(self._writer), end)
+        except BaseException:
+            self._turns.release()
+            raise
+        return self._writer
+
+    def _begin_immediate(self, driver: sqlite3.Connection, end: float) -> None:
+        # Immediate: a transaction that first reads and then wants to write fails at once, however
+        # long it is willing to wait, when another has written in between. The pauses are short:
+        # SQLite's own grow to 100 ms, and would find the lock taken again by a busy neighbour.
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                driver.execute("begin immediate")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+            else:
+                return
+
+    def end(self, connection: Connection, *, commit: bool) -> None:  # noqa: D102
+        driver = _driver(connection)
+        try:
+            if not driver.in_transaction:
+                if commit:
+                    raise AdapterError(
+                        "the transaction was ended while it was lent",
+                        adapter="sql",
+                        hint="Leave its commit or rollback to the one who lent it",
+                    )
+            elif commit and connection.in_transaction():
+                connection.commit()  # SQLAlchemy knows of it too, since it was lent
+            elif commit:
+                driver.execute("commit")
+        finally:
+            try:
+                if driver.in_transaction:
+                    driver.execute("rollback")
+                if connection.in_transaction():  # SQLAlchemy's idea of it
+                    connection.rollback()
+            except BaseException:
+                self._drop_writer()
+                raise
+            finally:
+                self._turns.release()
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(Exception):
+                writer.close()
+
+    # -- opening and closing -------------------------------------------------------------------
+
+    def _open(self, *, waits: bool = True) -> Connection:
+        if self._closed:
+            raise sqlite3.ProgrammingError("closed")
+        connection = self._engine.connect()
+        if not waits:
+            _driver(connection).execute("pragma busy_timeout = 0")
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        driver = sqlite3.connect(
+            self._path,
+            timeout=self._lock_timeout,
+            isolation_level=None,  # transactions are begun by hand, see _begin_immediate
+            check_same_thread=False,  # one thread at a time is seen to here
+            cached_statements=256,
+        )
+        try:
+            self._prepare(driver)
+        except BaseException:
+            driver.close()
+            raise
+        return driver
+
+    def _prepare(self, driver: sqlite3.Connection) -> None:
+        mode = self._switch_to_wal(driver)
+        if mode != "wal":
+            raise ConfigurationError(
+                f"SQLite cannot keep a write-ahead log there, only {mode!r}",
+                adapter="sql",
+                hint="Put the file on a local disk",
+            )
+        driver.execute(f"pragma synchronous = {self._synchronous.value}").fetchall()
+        driver.execute("pragma secure_delete = on").fetchall()
+
+    def _switch_to_wal(self, driver: sqlite3.Connection) -> str:
+        end = time.monotonic() + self._lock_timeout
+        while True:
+            try:
+                return str(driver.execute("pragma journal_mode = wal").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                # several processes make the same new file: this pragma heeds no busy timeout
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise
+                time.sleep(_LONGEST_PAUSE)
+
+    def forsake(self) -> None:  # noqa: D102
+        leave_to_parent((self._writer, self._readers, self._watch, self._turns))
+        self._start()
+
+    def close(self) -> None:  # noqa: D102
+        self._closed = True
+        while self._readers:
+            self._readers.pop().close()
+        with self._watching:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
+        if self._turns.acquire(self._lock_timeout):
+            self._drop_writer()
+            self._turns.release()
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection

@@ -1,0 +1,5 @@
+"""How events travel."""
+
+from workflow_sql.events.streamer import SqlEventStreamer
+
+__all__ = ["SqlEventStreamer"]

@@ -1,0 +1,172 @@
+"""Taking out of the event table what nobody needs any more."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+
+from workflow_sql.database import Database
+from workflow_sql.dialects import Cursor
+from workflow_sql.events.cursors import Lane
+from workflow_sql.instants import later, span
+
+__all__ = ["Trimming"]
+
+logger = logging.getLogger(__name__)
+
+_EVERY = timedelta(minutes=1)
+_AT_ONCE = 1_000  # rows in one transaction, so that others can write in between
+_FORGOTTEN = timedelta(days=7)  # a consumer not seen for so long holds nothing up
+
+
+class Trimming:
+    """Deletes events that all consumers have done with, once they are old enough.
+
+    What no consumer reads goes by age alone; a consumer that was not seen for a week is said so in
+    the log and then counts as none. One process at a time does it, about once a minute. Any thread.
+    """
+
+    def __init__(self, database: Database, trim_after: timedelta) -> None:
+        self._database = database
+        self._after = trim_after
+        self._next_look = 0
+        self._up_to: dict[Lane, int] = {}
+        self._turn = threading.Lock()
+        self._warned: set[str] = set()
+        tables = database.tables
+        self._events = tables.events.name
+        self._installation = tables.installation.name
+        self._cursors = tables.cursors.name
+        self._consumers = tables.consumers.name
+        lane = (
+            f"(select min(e.id) from {self._events} e where e.topic = l.topic and e.part = l.part)"
+        )
+        after = (
+            f"from {self._events} e where (e.topic, e.part) > (l.topic, l.part)"
+            " order by e.topic, e.part limit 1"
+        )
+        # from lane to lane by the index, without looking at what lies between
+        self._lanes = (
+            "with recursive l (topic, part) as ("
+            f" select * from (select topic, part from {self._events} order by topic, part limit 1)"
+            f" union all select (select e.topic {after}), (select e.part {after}) from l"
+            " where l.topic is not null"
+            f") select topic, part, {lane} from l where topic is not null"
+        )
+        self._delete = (
+            f"delete from {self._events} where id in (select id from {self._events}"
+            " where topic = ? and part = ? and id <= ? order by id limit ?)"
+        )
+
+    def trim_if_due(self) -> None:
+        """Do a small part of the work, if there is any and no other process does it.
+
+        Cheap when it is not due. Raises:
+            AdapterUnavailableError: no answer.
+        """
+        if not self._up_to and self._database.now() < self._next_look:
+            return
+        if not self._turn.acquire(blocking=False):
+            return  # another receiver of this process is at it
+        try:
+            if self._up_to:
+                self._delete_some(self._up_to)
+            else:
+                self._next_look = later(self._database.now(), _EVERY)
+                if self._database.watch.marks.events and self._is_mine():
+                    self._up_to = self._find()
+        finally:
+            self._turn.release()
+
+    def trim(self) -> int:
+        """Delete all that can go; answers how many rows went.
+
+        Raises:
+            AdapterUnavailableError: no answer; what went stays gone.
+        """
+        up_to = self._find()
+        gone = 0
+        while up_to:
+            gone += self._delete_some(up_to)
+        return gone
+
+    def _find(self) -> dict[Lane, int]:
+        """Up to which id each lane can go, where that is anything."""
+        with self._database.reading("looking for events to trim") as cursor:
+            old = self._last_old(cursor)
+            floors = self._floors(cursor)
+            cursor.execute(self._lanes)
+            firsts = cursor.fetchall()
+        found = {}
+        for topic, part, first in firsts:
+            last = min(old, floors.get((topic, part), old))
+            if first <= last:
+                found[topic, part] = last
+        return found
+
+    def _is_mine(self) -> bool:
+        with self._database.reading("looking whether to trim") as cursor:
+            cursor.execute(f"select trim_at from {self._installation}")
+            if cursor.fetchone()[0] > self._database.now():
+                return False
+        with self._database.writing("taking the turn to trim") as writing:
+            writing.cursor.execute(
+                f"update {self._installation} set trim_at = ? where trim_at <= ?",
+                (later(writing.now, _EVERY), writing.now),
+            )
+            return writing.cursor.rowcount == 1
+
+    def _last_old(self, cursor: Cursor) -> int:
+        """The last id that is old enough: ids grow with time, so halving finds it."""
+        limit = self._database.now() - span(self._after)
+        low, high = 0, self._database.marks(cursor).events
+        while low < high:
+            middle = (low + high) // 2 + 1
+            # the next one that is there: there are holes
+            cursor.execute(
+                f"select filed_at from {self._events} where id >= ? order by id limit 1", (middle,)
+            )
+            row = cursor.fetchone()
+            if row is None or row[0] > limit:
+                high = middle - 1
+            else:
+                low = middle
+        return low
+
+    def _floors(self, cursor: Cursor) -> Mapping[Lane, int]:
+        """How far each lane is done by all consumers that count."""
+        forgotten = self._database.now() - span(_FORGOTTEN)
+        cursor.execute(f"select name from {self._consumers} where seen_at <= ?", (forgotten,))
+        self._warn([name for (name,) in cursor.fetchall()])
+        cursor.execute(
+            f"select c.topic, c.part, min(c.done_to) from {self._cursors} c"
+            f" join {self._consumers} k on k.name = c.consumer"
+            " where k.seen_at > ? group by c.topic, c.part",
+            (forgotten,),
+        )
+        return {(topic, part): done_to for topic, part, done_to in cursor.fetchall()}
+
+    def _warn(self, forgotten: list[str]) -> None:
+        for name in forgotten:
+            if name not in self._warned:
+                self._warned.add(name)
+                logger.warning(
+                    "consumer %r was not seen for %d days: its events are no longer kept",
+                    name,
+                    _FORGOTTEN.days,
+                )
+
+    def _delete_some(self, up_to: dict[Lane, int]) -> int:
+        """One transaction's worth; lanes that are done with are taken out of `up_to`."""
+        gone = 0
+        with self._database.writing("trimming events") as writing:
+            for (topic, part), last in list(up_to.items()):
+                wanted = _AT_ONCE - gone
+                writing.cursor.execute(self._delete, (topic, part, last, wanted))
+                gone += writing.cursor.rowcount
+                if gone >= _AT_ONCE:
+                    break
+                del up_to[topic, part]
+        return gone

@@ -1,0 +1,141 @@
+"""Questions of people and of the reconciler, composed as they come."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, text, true, tuple_
+from workflow_core.errors import InputError
+from workflow_core.model import Order, Page, Record, RecordQuery, RunState
+
+from workflow_sql.database import Database
+from workflow_sql.instants import microseconds
+from workflow_sql.rows import RECORD_COLUMNS, record_of
+from workflow_sql.schema import ENDED, LIVE
+
+__all__ = ["Listing"]
+
+
+class Listing:
+    """Composes selections of records. Any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._records = database.tables.records
+        self._outbox = database.tables.outbox
+
+    def page(self, query: RecordQuery) -> Page[Record]:
+        """One page, in order of creation."""
+        if query.limit < 1:
+            raise InputError(f"a page of {query.limit} records cannot be asked for", adapter="sql")
+        rows = self._database.select(self.page_statement(query), "listing records")
+        items = [record_of(tuple(row)) for row in rows[: query.limit]]
+        more = len(rows) > query.limit
+        return Page(items=items, next=_bookmark(items[-1]) if more else None)
+
+    def counts(self, query: RecordQuery) -> Mapping[tuple[str, int, RunState], int]:
+        """Runs per workflow, status and state."""
+        group = (self._records.c.workflow, self._records.c.status, self._records.c.state)
+        statement = select(*group, func.count()).where(*self.conditions(query)).group_by(*group)
+        rows = self._database.select(statement, "counting records")
+        return {(row[0], row[1], RunState(row[2])): row[3] for row in rows}
+
+    def page_statement(self, query: RecordQuery) -> Select[tuple[object, ...]]:
+        """The rows of a page and one more."""
+        records = self._records
+        key = (records.c.created_at, records.c.run_id)
+        newest_first = query.order is Order.NEWEST_FIRST
+        statement = (
+            select(*(records.c[name] for name in RECORD_COLUMNS))
+            .where(*self.conditions(query))
+            .order_by(*(column.desc() if newest_first else column for column in key))
+            .limit(query.limit + 1)
+        )
+        if query.after is not None:
+            place = _place(query.after)
+            beyond = tuple_(*key) < place if newest_first else tuple_(*key) > place
+            statement = statement.where(beyond)
+        return statement
+
+    def conditions(self, query: RecordQuery) -> Sequence[ColumnElement[bool]]:
+        """The query's filters; ``order``, ``after`` and ``limit`` are none."""
+        columns = self._records.c
+        found: list[ColumnElement[bool]] = [true()]
+        if query.workflow is not None:
+            found.append(columns.workflow == query.workflow)
+        if query.foreign_id is not None:
+            found.append(columns.foreign_id == query.foreign_id)
+        if query.run_ids is not None:
+            found.append(self._among("run_id", query.run_ids))
+        if query.statuses is not None:
+            found.append(columns.status.in_(query.statuses))
+        if query.states is not None:
+            found += self._in_states(query.states)
+        if query.created_after is not None:
+            found.append(columns.created_at > microseconds(query.created_after))
+        if query.created_before is not None:
+            found.append(columns.created_at < microseconds(query.created_before))
+        if query.updated_after is not None:
+            found.append(columns.updated_at > microseconds(query.updated_after))
+        if query.updated_before is not None:
+            found.append(columns.updated_at < microseconds(query.updated_before))
+        if query.drivable:
+            found += self._drivable()
+        return found
+
+    def ended(self) -> ColumnElement[bool]:
+        """The run has ended."""
+        return _literal(ENDED)
+
+    def without_events(self) -> ColumnElement[bool]:
+        """No row in the outbox."""
+        return ~exists().where(self._outbox.c.run_id == self._records.c.run_id)
+
+    def _in_states(self, states: Sequence[RunState]) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = [
+            self._records.c.state.in_([int(state) for state in states])
+        ]
+        # says nothing new, but lets the database see that a partial index will do
+        if all(state.is_live for state in states):
+            found.append(_literal(LIVE))
+        elif not any(state.is_live for state in states):
+            found.append(_literal(ENDED))
+        return found
+
+    def _drivable(self) -> list[ColumnElement[bool]]:
+        columns = self._records.c
+        due = columns.next_try_at.is_(None) | (columns.next_try_at <= self._database.now())
+        return [
+            *self._in_states([state for state in RunState if state.is_driven]),
+            ~columns.skipped,
+            due,
+            self.without_events(),
+        ]
+
+    def _among(self, column: str, values: Sequence[str]) -> ColumnElement[bool]:
+        dialect = self._database.dialect
+        # the fixed text knows its parameter as "?", a composed statement by name
+        condition = dialect.within(f"{self._records.name}.{column}").replace("?", ":among")
+        return text(condition).bindparams(  # type: ignore[return-value]
+            bindparam("among", dialect.pack(values))
+        )
+
+
+def _literal(condition: str) -> ColumnElement[bool]:
+    return text(condition)  # type: ignore[return-value]
+
+
+def _bookmark(record: Record) -> str:
+    place = msgspec.json.encode((microseconds(record.created_at), record.run_id))
+    return base64.urlsafe_b64encode(place).decode()
+
+
+def _place(bookmark: str) -> tuple[int, str]:
+    try:
+        place = base64.b64decode(bookmark, altchars=b"-_", validate=True)
+        return msgspec.json.decode(place, type=tuple[int, str])
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"{bookmark!r} is no page of this record store", adapter="sql") from error

@@ -1,0 +1,151 @@
+"""Transactions that the store lends: its own and those it joins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from workflow_core.errors import (
+    AdapterError,
+    AdapterUnavailableError,
+    InputError,
+    StoreBusyError,
+)
+from workflow_core.ports import Outcome, StoreTransaction, Write
+from workflow_core.ports.record_store import check_distinct
+
+from workflow_sql.database import Database
+from workflow_sql.dialects import Cursor
+from workflow_sql.records.writing import Writer
+
+__all__ = ["SqlTransaction"]
+
+
+class SqlTransaction(StoreTransaction):
+    """An open transaction of the database. One thread at a time.
+
+    Attributes:
+        connection: SQLAlchemy's connection, or what `SqlRecordStore.join` was given.
+        cursor: the driver's, for adapters that write beside the store.
+        now: the time of the transaction in microseconds.
+        joined: whether it is a caller's.
+        wakes: set where waiting calls are to look again after the commit.
+        failure: why the transaction is lost, once it is.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        connection: object,
+        cursor: Cursor,
+        now: int,
+        *,
+        joined_driver: object | None = None,
+    ) -> None:
+        self.database = database
+        self.connection = connection
+        self.cursor = cursor
+        self.now = now
+        self.joined = joined_driver is not None
+        self._driver = joined_driver
+        self.wakes = False
+        self.failure: AdapterUnavailableError | None = None
+        self._writer = writer
+
+    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        """See `StoreTransaction.store_many`.
+
+        Raises:
+            AdapterUnavailableError: the transaction is lost; leave it and start again.
+            StoreBusyError: as that, where the transaction is a caller's and others were in the way.
+            InputError: the caller's connection commits each statement by itself.
+        """
+        check_distinct(writes)
+        return self._store(writes) if writes else []
+
+    def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
+        """See `StoreTransaction.delete_outbox_events`; raises as `store_many`."""
+        dialect = self.database.dialect
+        with self.part("deleting outbox events") as cursor:
+            cursor.execute(
+                f"delete from {self.database.tables.outbox.name}"
+                f" where {dialect.within('id')} returning id",
+                (dialect.pack(ids),),
+            )
+            return [row[0] for row in cursor.fetchall()]
+
+    @contextmanager
+    def part(self, doing: str) -> Iterator[Cursor]:
+        """All that is written inside, or nothing of it, where a value is refused.
+
+        Raises:
+            AdapterUnavailableError: the transaction is lost.
+            AdapterError: a value is refused for good, or each statement would be committed by
+                itself; the transaction stays usable.
+        """
+        errors = self.database.dialect.driver_errors
+        self._begin()
+        try:
+            self.cursor.execute("savepoint workflow_part")
+            yield self.cursor
+            self.cursor.execute("release savepoint workflow_part")
+        except errors as error:
+            failure = self._failed(error, doing)
+            if self.failure is None:
+                self._undo(doing)
+            raise failure from error
+        except BaseException:
+            self._undo(doing)
+            raise
+
+    def _store(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Store them; where one cannot be, halve until it is found, and store the others."""
+        try:
+            with self.part("storing records") as cursor:
+                return self._writer.store(cursor, writes, self.now)
+        except AdapterUnavailableError:
+            raise
+        except AdapterError as refusal:
+            if len(writes) == 1:
+                refusal.run_id = writes[0].record.run_id
+                return [refusal]
+        half = len(writes) // 2
+        return [*self._store(writes[:half]), *self._store(writes[half:])]
+
+    def _begin(self) -> None:
+        """Refuse to go on with a lost transaction; see that a caller's has begun."""
+        if self.failure is not None:
+            raise self.failure
+        if not self.joined:
+            return
+        dialect = self.database.dialect
+        try:
+            begun = dialect.ensure_begun(self._driver, self.cursor)
+        except dialect.driver_errors as error:
+            raise self._failed(error, "joining the transaction") from error
+        if not begun:
+            raise InputError(
+                "the connection commits each statement by itself",
+                adapter="sql",
+                hint="Begin a transaction on it first",
+            )
+        self.now = self.database.now()
+
+    def _failed(self, error: BaseException, doing: str) -> AdapterError:
+        dialect = self.database.dialect
+        failure = dialect.translate(error, doing)
+        if isinstance(failure, AdapterUnavailableError):
+            if self.joined and dialect.is_contention(error):
+                failure = StoreBusyError(
+                    failure.message, adapter="sql", hint="Roll the transaction back and retry it"
+                )
+            self.failure = failure
+        return failure
+
+    def _undo(self, doing: str) -> None:
+        try:
+            self.cursor.execute("rollback to savepoint workflow_part")
+            self.cursor.execute("release savepoint workflow_part")
+        except self.database.dialect.driver_errors as error:
+            raise self._failed(error, doing) from error
