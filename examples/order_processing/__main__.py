@@ -12,12 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from workflow_core import Engine, RecordQuery, Trigger, Workflow
+from workflow_core.errors import WorkflowError
+
 from order_processing.flow import Order, Status, order_workflow
 from order_processing.progress import Progress, settled_runs
 from order_processing.provider import PaymentProvider
 from order_processing.summary import reconcile, show
-from workflow_core import Engine, RecordQuery, Trigger, Workflow
-from workflow_core.errors import WorkflowError
 
 LOOK_EACH = 0.25  # seconds between two looks at the counts
 

@@ -12,8 +12,9 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import Literal
 
-from order_processing.provider import CardRefusedError, PaymentProvider
 from workflow_core import Pause, Retry, Run, Workflow
+
+from order_processing.provider import CardRefusedError, PaymentProvider
 
 
 class Status(IntEnum):  # stored: never renumber

@@ -4,8 +4,9 @@ import sys
 import time
 from collections.abc import Mapping
 
-from order_processing.flow import Status
 from workflow_core import RunState
+
+from order_processing.flow import Status
 
 BAR = 40
 LINE_EACH = 1.0  # seconds between two lines where nobody watches
@@ -49,7 +50,9 @@ class Progress:
         settled = settled_runs(counts)
         seconds = time.monotonic() - self._begin
         return f"  {seconds:5.1f} s   {settled:,} of {self._total:,} orders settled" + (
-            "" if self._watched else "   " + ", ".join(f"{n} {c:,}" for n, c in _groups(counts) if c)
+            ""
+            if self._watched
+            else "   " + ", ".join(f"{n} {c:,}" for n, c in _groups(counts) if c)
         )
 
 
