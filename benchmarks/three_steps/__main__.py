@@ -11,13 +11,13 @@ from pathlib import Path
 
 from workflow_core import Engine
 
-from benchmarks import measure
-from benchmarks.floor import floor
-from benchmarks.flow import STEPS, orders
+from three_steps import measure
+from three_steps.floor import floor
+from three_steps.flow import STEPS, orders
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__)
     parser.add_argument("store", choices=["memory", "sqlite"])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, help="where SQLite files go; default: a new one")

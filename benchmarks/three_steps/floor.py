@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.flow import STEPS
+from three_steps.flow import STEPS
 
 SCHEMA = """
 create table runs (

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from workflow_core import Engine, Trigger
 
-from benchmarks.flow import STEPS, Order, Status, orders
+from three_steps.flow import STEPS, Order, Status, orders
 
 PATIENCE = timedelta(minutes=10)
 
