@@ -153,7 +153,6 @@ def test_caller_counts_before_the_environment_and_the_environment_before_the_fil
         "logging": ("not set", "default"),
         "observers": ("", "default"),
         "namespace": ("", "default"),
-        "adapters.sql.adapter": ("sql", "default"),
         "adapters.sql.url": ("…", "workflow.toml [workflow.adapters.sql] url"),
         "adapters.sql.schema": ("environment", "WORKFLOW_SQL__SCHEMA"),
         "adapters.sql.pool.size": ("3", "adapters.sql.pool.size, given by the caller"),

@@ -48,7 +48,7 @@ class Picky:
 
     def __post_init__(self) -> None:
         if self.size < 0:
-            raise ConfigurationError("wrong", problems=("size must not be negative", "nor this"))
+            raise ConfigurationError("wrong", problems=("size: must not be negative", "nor: this"))
 
 
 @dataclass(frozen=True)
@@ -336,8 +336,8 @@ def test_section_is_checked_with_the_rest_when_it_is_declared(
 ) -> None:
     text = '[workflow]\nrecord_store = "zzz"\n[workflow.picky]\nsize = -1\nsizze = 1'
     assert problems(text, sections={"picky": Picky})[1:] == [
-        "workflow.toml [workflow.picky]: size must not be negative",
-        "workflow.toml [workflow.picky]: nor this",
+        "workflow.toml [workflow.picky] size: must not be negative",
+        "workflow.toml [workflow.picky]: nor: this",
         "workflow.toml [workflow.picky] sizze: no such setting; did you mean 'size'?",
     ]
 
@@ -394,6 +394,11 @@ def test_byte_order_mark_is_no_problem(catalogue: Catalogue, tmp_path: Path) -> 
 def test_type_that_nothing_written_can_become_is_the_adapters_mistake(problems: Problems) -> None:
     (problem,) = problems('[workflow]\nrecord_store = "odd"\n[workflow.adapters.odd]\nx = 5')
     assert problem.endswith("complex is no type for a setting; that is a mistake of the adapter's")
+
+
+def test_short_secret_is_not_told_by_holes_in_other_words(problems: Problems) -> None:
+    (problem,) = problems(SQL + 'url = "bad"\ntoken = "s"')
+    assert problem == "workflow.toml [workflow.adapters.sql]: cannot use … nor x://u:…@h"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from workflow_core.discovery.build import Adapters, build, new_instance
 from workflow_core.discovery.choosing import Chooser, Plan
 from workflow_core.discovery.entry_points import Catalogue
 from workflow_core.discovery.problems import Problems
-from workflow_core.discovery.reader import ConfigValue, Reader
+from workflow_core.discovery.reader import DEFAULT, ConfigValue, Reader
 from workflow_core.discovery.sources import FILE_VARIABLE, Sources
 from workflow_core.errors import ConfigurationError
 from workflow_core.ports import AdapterContext, Clock
@@ -91,7 +91,7 @@ class Config:
         for name in RESERVED_SECTIONS - sections.keys():
             reader.ignore((name,))
         reader.note_strays()
-        nothing_set = all(value.source == "default" for value in reader.values.values())
+        nothing_set = all(value.source == DEFAULT for value in reader.values.values())
         if nothing_set and not sources.file and len(problems) == 1:  # no record store, no mistake
             raise ConfigurationError("nothing is configured; there are these ways", problems=WAYS)
         problems.raise_if_any()

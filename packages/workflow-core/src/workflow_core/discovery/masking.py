@@ -10,7 +10,7 @@ from enum import Enum
 from workflow_core.discovery.durations import format_duration
 from workflow_core.ports import Secret
 
-__all__ = ["choice_label", "is_secretive", "mask", "shown"]
+__all__ = ["HIDDEN", "choice_label", "is_secretive", "mask", "shown"]
 
 HIDDEN = "…"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from types import NoneType, UnionType
@@ -14,7 +15,7 @@ from workflow_core.discovery.convert import (
     convert,
     holds_secret,
 )
-from workflow_core.discovery.masking import is_secretive, mask, shown
+from workflow_core.discovery.masking import HIDDEN, is_secretive, mask, shown
 from workflow_core.discovery.problems import Problems, near_match, nearest
 from workflow_core.discovery.sources import (
     PREFIX,
@@ -27,8 +28,9 @@ from workflow_core.discovery.sources import (
 from workflow_core.errors import ConfigurationError
 from workflow_core.ports import Secret
 
-__all__ = ["ConfigValue", "Reader"]
+__all__ = ["DEFAULT", "ConfigValue", "Reader"]
 
+DEFAULT = "default"  # the source of what nobody sets
 _BAD = object()  # stands for a value that could not be had; its problem is noted
 
 
@@ -82,8 +84,17 @@ class Reader:
             whats = (str(problem),)
         # not chained: the author's sentence, and the error itself, may quote a secret
         for what in whats:
-            self.problems.add(self._place_of(tables[0]), _without_secrets(what, values.values()))
+            self._refused(tables, _without_secrets(what, values.values()))
         return None
+
+    def _refused(self, tables: Sequence[TablePath], what: str) -> None:
+        """Note what the settings say of themselves; ``field: …`` is told where the field stands."""
+        field, colon, rest = what.partition(": ")
+        value = self.values.get(dotted((*tables[0], field)))
+        if colon and value is not None and value.source != DEFAULT:
+            self.problems.add(value.source, rest)
+        else:
+            self.problems.add(self._place_of(tables[0]), what)
 
     def fields(self, schema: type[Any], tables: Sequence[TablePath]) -> dict[str, Any]:
         """What could be read of the schema's fields; a problem was noted for each of the rest."""
@@ -99,13 +110,15 @@ class Reader:
     def leaf(self, path: TablePath, wanted: Any, *, default: object = MISSING) -> Any:
         """One value that is no schema's; the default also where a problem was noted.
 
-        None where there is neither a value nor a default.
+        None where there is neither a value nor a default. A default is not listed in `values`.
         """
         self._tables.add(path[:-1])
-        value = self._value([path], wanted, default)
-        if value is not _BAD:
-            return value
-        return None if default is MISSING else default
+        value = self._value([path], wanted, None if default is not MISSING else MISSING)
+        if value is None:
+            del self.values[dotted(path)]
+        if value is None or value is _BAD:
+            return None if default is MISSING else default
+        return value
 
     def _field(
         self, field: dataclasses.Field[Any], wanted: Any, tables: Sequence[TablePath]
@@ -135,7 +148,7 @@ class Reader:
             self._missing(paths[0])
             return _BAD
         if found is None:
-            self._keep(paths[0], default, "default")
+            self._keep(paths[0], default, DEFAULT)
             return default
         try:
             value = convert(found.value, wanted, lax=found.lax)
@@ -246,7 +259,9 @@ def _nested_schema(wanted: Any) -> type[Any] | None:
 
 def _without_secrets(sentence: str, values: Iterable[object]) -> str:
     for secret in filter(None, _secrets(list(values))):
-        sentence = sentence.replace(secret, "…")
+        # whole words only: a short one, cut out of other words, would be told by the holes
+        whole = rf"(?<!\w){re.escape(secret)}(?!\w)"
+        sentence = re.sub(whole, HIDDEN, sentence)
     return mask(sentence)
 
 
