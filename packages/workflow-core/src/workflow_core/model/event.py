@@ -26,7 +26,7 @@ class EventKind(StrEnum):
     """Filed again for a version whose event may be lost, too early, or kept for safety."""
 
 
-class Event(Value, frozen=True, kw_only=True):
+class Event(Value, frozen=True, kw_only=True, gc=False):
     """What travels over a streamer: which run stands where, at which version."""
 
     id: str
@@ -50,7 +50,7 @@ class Event(Value, frozen=True, kw_only=True):
     """Stamped, where it is not yet, by the store that filed it or the streamer that took it."""
 
 
-class OutboxEvent(Value, frozen=True, kw_only=True):
+class OutboxEvent(Value, frozen=True, kw_only=True, gc=False):
     """An event on its way into, or kept in, a record store's outbox.
 
     Its row is hidden until ``delay`` has passed, and for ``held_for`` it belongs to its writer,
@@ -69,7 +69,7 @@ class OutboxEvent(Value, frozen=True, kw_only=True):
         return self.event.id
 
 
-class ConnectorEvent(Value, frozen=True, kw_only=True):
+class ConnectorEvent(Value, frozen=True, kw_only=True, gc=False):
     """An event of a foreign stream, as a connector source tells it."""
 
     id: str

@@ -28,7 +28,7 @@ class Resumed(Value, frozen=True, kw_only=True):
     at: datetime
 
 
-class Record(Value, frozen=True, kw_only=True):
+class Record(Value, frozen=True, kw_only=True, gc=False):
     """One run as it stands at one version.
 
     Times are aware and UTC. ``created_at``, ``updated_at``, ``entered_at`` and ``next_try_at``
@@ -75,7 +75,7 @@ class Record(Value, frozen=True, kw_only=True):
     """What came with the trigger and travels with every event: trace context, origin."""
 
 
-class HistoryEntry(Value, frozen=True, kw_only=True):
+class HistoryEntry(Value, frozen=True, kw_only=True, gc=False):
     """One version of a run, as the store's history keeps it."""
 
     run_id: str

@@ -9,7 +9,7 @@ from workflow_core.model.value import UNSTAMPED, Value
 __all__ = ["Timeout"]
 
 
-class Timeout(Value, frozen=True, kw_only=True):
+class Timeout(Value, frozen=True, kw_only=True, gc=False):
     """A timer of one run and of this one stay in a status."""
 
     key: str

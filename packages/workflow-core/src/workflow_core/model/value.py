@@ -2,7 +2,9 @@
 
 The values are msgspec structs and not dataclasses because the engine makes several per
 transition: a frozen struct of 24 fields is made in 0.1 µs and copied with changes in 0.3 µs, a
-frozen dataclass needs 1.7 and 5.7.
+frozen dataclass needs 1.7 and 5.7. Those of which many live long say ``gc=False``: they hold only
+texts, numbers, times and small mappings, so no cycle can go through them, and the collector need
+not visit each of a hundred thousand runs.
 """
 
 from __future__ import annotations
