@@ -284,6 +284,10 @@ def test_connector_without_adapter_or_with_unknown_settings_is_refused(problems:
             " 'WORKFLOW_SQL__URL'?",
         ),
         (
+            {"WORKFLOW_SQL__QQQQ": "x"},  # near to nothing, though it begins like all of them
+            "WORKFLOW_SQL__QQQQ: no such setting",
+        ),
+        (
             {"WORKFLOW_SQL__MODE": "x"},
             "WORKFLOW_SQL__MODE: expected one of 'async', 'full', got 'x'",
         ),
@@ -297,8 +301,7 @@ def test_variable_is_refused_when_it_is_meant_for_us_and_sets_nothing(
     environ: dict[str, str], complaint: str, problems: Problems
 ) -> None:
     text = SQL + 'url = "x"'
-    (problem,) = problems(text, environ=environ)
-    assert problem.startswith(complaint)
+    assert problems(text, environ=environ) == [complaint]
 
 
 def test_misspelt_variable_is_told_even_when_nothing_else_is_configured(problems: Problems) -> None:
@@ -323,9 +326,9 @@ def test_variable_that_would_set_two_things_is_refused(problems: Problems) -> No
 
 
 def test_override_is_refused_when_it_sets_nothing(problems: Problems) -> None:
-    overrides = {"record_store": "memory", "adapters.memry.size": 1, "record_stor": 1}
+    overrides = {"record_store": "memory", "adapters.memry.adaptr": "x", "record_stor": 1}
     assert problems(overrides=overrides) == [
-        "adapters.memry.size, given by the caller: no such setting; did you mean"
+        "adapters.memry.adaptr, given by the caller: no such setting; did you mean"
         " 'adapters.memory.adapter'?",
         "record_stor, given by the caller: no such setting; did you mean 'record_store'?",
     ]

@@ -48,7 +48,14 @@ def nearest(name: str, candidates: Iterable[str], *, cutoff: float = 0.6) -> str
     return next(iter(get_close_matches(name, sorted(candidates), n=1, cutoff=cutoff)), None)
 
 
-def near_match(name: str, candidates: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """``; did you mean 'url'?``, or nothing where no candidate is near."""
-    near = nearest(name, candidates, cutoff=cutoff)
-    return "" if near is None else f"; did you mean {near!r}?"
+def near_match(
+    name: str, candidates: Iterable[str], *, prefix: str = "", cutoff: float = 0.6
+) -> str:
+    """``; did you mean 'url'?``, or nothing where no candidate is near.
+
+    Of names that begin with the same ``prefix`` only the rest is compared, else all of them were
+    near to each other.
+    """
+    bare = {it.removeprefix(prefix): it for it in candidates if it.startswith(prefix)}
+    near = nearest(name.removeprefix(prefix), bare, cutoff=cutoff)
+    return "" if near is None else f"; did you mean {bare[near]!r}?"

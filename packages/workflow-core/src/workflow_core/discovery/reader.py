@@ -16,7 +16,7 @@ from workflow_core.discovery.convert import (
     holds_secret,
 )
 from workflow_core.discovery.masking import HIDDEN, is_secretive, mask, shown
-from workflow_core.discovery.problems import Problems, near_match, nearest
+from workflow_core.discovery.problems import Problems, near_match
 from workflow_core.discovery.sources import (
     PREFIX,
     Sources,
@@ -213,35 +213,40 @@ class Reader:
                 self.problems.add(name, f"it would set two settings, {both}; rename one")
             known[name] = leaf
         for name in self.sources.variables():
-            if name not in known and not self._under(name, self._ignored):
+            if name not in known and not self._beginning(name, self._ignored):
                 self._note_stray_variable(name, known)
 
     def _note_stray_variable(self, name: str, known: Iterable[str]) -> None:
-        if self._under(name, self._tables):
-            self.problems.add(name, "no such setting" + near_match(name, known))
+        beginning = self._beginning(name, self._tables)
+        if beginning:
+            what = "no such setting" + near_match(name, known, prefix=beginning)
+            self.problems.add(name, what)
         elif () not in self._tables:
             return
         elif "__" in name:
-            self.problems.add(name, "no adapter of this name is chosen" + near_match(name, known))
+            near = near_match(name, known, prefix=PREFIX)
+            self.problems.add(name, f"no adapter of this name is chosen{near}")
         else:
             # other programs' variables may begin like ours: only what is nearly ours is a mistake
-            bare = {other.removeprefix(PREFIX): other for other in known}
-            near = nearest(name.removeprefix(PREFIX), bare, cutoff=0.8)
-            if near is not None:
-                self.problems.add(name, f"no such setting; did you mean {bare[near]!r}?")
+            near = near_match(name, known, prefix=PREFIX, cutoff=0.8)
+            if near:
+                self.problems.add(name, f"no such setting{near}")
 
     def _note_strays_of_the_caller(self) -> None:
         known = {dotted(leaf) for leaf in self._leaves}
         ignored = tuple(f"{dotted(table)}." for table in self._ignored)
-        tables = tuple(f"{dotted(table)}." for table in self._tables if table)
+        tables = [f"{dotted(table)}." for table in self._tables if table]
         for key in self.sources.overrides:
-            ours = () in self._tables or key.startswith(tables)
+            beginning = max(filter(key.startswith, tables), key=len, default="")
+            ours = bool(beginning) or () in self._tables
             if ours and key not in known and not key.startswith(ignored):
-                near = near_match(key, known)
+                near = near_match(key, known, prefix=beginning)
                 self.problems.add(f"{key}, given by the caller", f"no such setting{near}")
 
-    def _under(self, name: str, tables: Iterable[TablePath]) -> bool:
-        return any(table and name.startswith(f"{variable(table)}__") for table in tables)
+    def _beginning(self, name: str, tables: Iterable[TablePath]) -> str:
+        """What the variables of the innermost of the tables that has this one begin with."""
+        beginnings = (f"{variable(table)}__" for table in tables if table)
+        return max(filter(name.startswith, beginnings), key=len, default="")
 
     def _names_in(self, table: TablePath) -> set[str]:
         known = self._leaves | self._tables | self._ignored
