@@ -25,7 +25,8 @@ class Pool:
 class Sql:
     url: Secret
     schema: str | None = None
-    pool: Pool = Pool()
+    pool: Pool = Pool(patience=timedelta(minutes=1))
+    replica: Pool | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def test_every_adapter_gets_its_own_settings(
             "connectors.refunds": "kafka",
         }
         settings = {type(it).__name__ + str(n): it.settings for n, it in enumerate(made)}
-        sql = Sql(Secret("sqlite:///orders.db"), pool=Pool(size=9))
+        sql = Sql(Secret("sqlite:///orders.db"), pool=Pool(9, timedelta(minutes=1)))
         assert list(settings.values()) == [
             NoSettings(),
             NoSettings(),
@@ -238,7 +239,7 @@ def test_interpolated_text_is_read_like_the_environment(
     file = write(SMALL + 'schema = "$${x}"\npool.size = "${SIZE}"')
     config = load(catalogue, file, environ={"SIZE": "7"})
     with config.build():
-        assert made[0].settings == Sql(Secret("x"), "${x}", Pool(size=7))
+        assert made[0].settings == Sql(Secret("x"), "${x}", Pool(7, timedelta(minutes=1)))
     (source,) = (it.source for it in config.values() if it.key == "adapters.sql.pool.size")
     assert source == "workflow.toml [workflow.adapters.sql.pool] size, with SIZE"
 
@@ -280,6 +281,20 @@ def test_section_is_read_with_its_overrides(write: Write, catalogue: Catalogue) 
 def test_section_is_its_defaults_when_nobody_sets_it(write: Write, catalogue: Catalogue) -> None:
     file = write(SMALL)
     assert load(catalogue, file).section("engine", EngineTable) == EngineTable()
+
+
+def test_table_within_a_table_is_made_when_any_of_it_is_set(
+    catalogue: Catalogue, made: list[Any]
+) -> None:
+    """And what is not set in it stays as its owner's default has it."""
+    environ = {"WORKFLOW_RECORD_STORE": "sql", "WORKFLOW_SQL__URL": "x"}
+    for more, replica in (
+        ({}, None),
+        ({"WORKFLOW_SQL__REPLICA__SIZE": "2"}, Pool(size=2)),
+    ):
+        with load(catalogue, environ={**environ, **more}).build():
+            assert made[-1].settings.replica == replica
+            assert made[-1].settings.pool == Pool(5, timedelta(minutes=1))
 
 
 def test_process_environment_counts_when_none_is_given(

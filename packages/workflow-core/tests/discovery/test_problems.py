@@ -36,6 +36,7 @@ class Sql:
     pool: Pool = Pool()
     password: str = ""
     token: Secret | None = None
+    token_mode: Mode = Mode.FULL
 
     def __post_init__(self) -> None:
         if "bad" in self.url.reveal():
@@ -338,6 +339,8 @@ def test_section_is_checked_with_the_rest_when_it_is_declared(
     write: Write, catalogue: Catalogue, problems: Problems
 ) -> None:
     text = '[workflow]\nrecord_store = "zzz"\n[workflow.picky]\nsize = -1\nsizze = 1'
+    engine = problems("[workflow.engine]\nsizze = 1", sections={"engine": Picky})
+    assert "workflow.toml [workflow.engine] sizze: no such setting; did you mean 'size'?" in engine
     assert problems(text, sections={"picky": Picky})[1:] == [
         "workflow.toml [workflow.picky] size: must not be negative",
         "workflow.toml [workflow.picky]: nor: this",
@@ -413,6 +416,7 @@ def test_short_secret_is_not_told_by_holes_in_other_words(problems: Problems) ->
         'url = "hunter2"\nlease = "x://u:hunter2@h"',
         'url = "hunter2"\nmode = "x://u:hunter2@h"',
         'url = "hunter2${"',
+        'url = "x"\ntoken_mode = "hunter2"',
         'hunter = "hunter2"\nurl = "x"',
     ],
 )
@@ -431,4 +435,4 @@ def test_secret_is_never_listed(write: Write, catalogue: Catalogue) -> None:
     file = write(SQL + 'url = "hunter2"\npassword = "hunter2"\ntoken = "hunter2"')
     config = Config.load(file, environ={}, catalogue=catalogue)
     assert "hunter2" not in repr(config.values())
-    assert [it.value for it in config.values()].count("…") == 3
+    assert [it.value for it in config.values()].count("…") == 4

@@ -68,12 +68,15 @@ class Reader:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def settings(self, schema: type[Any], tables: Sequence[TablePath]) -> Any | None:
+    def settings(
+        self, schema: type[Any], tables: Sequence[TablePath], *, defaults: object = None
+    ) -> Any | None:
         """An instance of the schema, or None where a problem was noted.
 
-        Each field is looked for in all of the tables; the first that has it counts.
+        Each field is looked for in all of the tables; the first that has it counts. What nobody
+        sets is as in ``defaults``, an instance, or as the schema says.
         """
-        values = self.fields(schema, tables)
+        values = self.fields(schema, tables, defaults=defaults)
         if any(field.init and field.name not in values for field in dataclasses.fields(schema)):
             return None
         try:
@@ -96,12 +99,18 @@ class Reader:
         else:
             self.problems.add(self._place_of(tables[0]), what)
 
-    def fields(self, schema: type[Any], tables: Sequence[TablePath]) -> dict[str, Any]:
+    def fields(
+        self, schema: type[Any], tables: Sequence[TablePath], *, defaults: object = None
+    ) -> dict[str, Any]:
         """What could be read of the schema's fields; a problem was noted for each of the rest."""
         self._tables.update(tables)
         types = get_type_hints(schema)
         values = {
-            field.name: self._field(field, types[field.name], tables)
+            field.name: self._field(
+                [(*table, field.name) for table in tables],
+                types[field.name],
+                _default(field) if defaults is None else getattr(defaults, field.name),
+            )
             for field in dataclasses.fields(schema)
             if field.init
         }
@@ -120,20 +129,15 @@ class Reader:
             return None if default is MISSING else default
         return value
 
-    def _field(
-        self, field: dataclasses.Field[Any], wanted: Any, tables: Sequence[TablePath]
-    ) -> object:
-        default = field.default
-        if field.default_factory is not MISSING:
-            default = field.default_factory()
-        paths = [(*table, field.name) for table in tables]
+    def _field(self, paths: Sequence[TablePath], wanted: Any, default: object) -> object:
         nested = _nested_schema(wanted)
         if nested is None:
             return self._value(paths, wanted, default)
         self._tables.update(paths)
-        if default is not MISSING and not any(map(self.sources.has_below, paths)):
-            return default
-        settings = self.settings(nested, paths)
+        if default is None and not any(map(self.sources.has_below, paths)):
+            return None
+        base = default if isinstance(default, nested) else None
+        settings = self.settings(nested, paths, defaults=base)
         return _BAD if settings is None else settings
 
     def _value(self, paths: Sequence[TablePath], wanted: Any, default: object) -> object:
@@ -251,6 +255,10 @@ class Reader:
     def _names_in(self, table: TablePath) -> set[str]:
         known = self._leaves | self._tables | self._ignored
         return {path[-1] for path in known if path and path[:-1] == table}
+
+
+def _default(field: dataclasses.Field[Any]) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _nested_schema(wanted: Any) -> type[Any] | None:
