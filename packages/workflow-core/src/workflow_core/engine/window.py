@@ -161,13 +161,18 @@ class Window:
                     self._requeue(chunk.take_back())
                     self._done.notify()
             # More threads help only where bodies wait for something; else they fight for Python.
-            all_slow = all(chunk.body_age(now) > SLOW for chunk in self._chunks)
-            more = self._could_begin() if all_slow and not self._closing else 0
+            all_wait = all(self._waits(chunk, now) for chunk in self._chunks)
+            more = self._could_begin() if all_wait and not self._closing else 0
             if more and self._idle_workers:
                 self._work.notify()
                 more = 0
         if more:
             self.on_crowded(more)
+
+    def _waits(self, chunk: Chunk, now: float) -> bool:
+        """Whether its body seems to wait for something; a quick one may only wait for its turn."""
+        age = chunk.body_age(now)
+        return age > FRESH or (age > SLOW and chunk.lane.pace.get(chunk.step.status, SLOW) >= SLOW)
 
     # -- workers -------------------------------------------------------------------------------
 
