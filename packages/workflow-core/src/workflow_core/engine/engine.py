@@ -92,14 +92,15 @@ class Engine(Client):
         """The engine that a configuration file and the environment describe.
 
         Args:
-            path: the file; None: the one that WORKFLOW_CONFIG names, else workflow.toml here.
+            path: the file; None: the one that WORKFLOW_CONFIG names, or the environment alone.
             environ: instead of the process's environment.
             overrides: settings by dotted key, before all others.
 
         Raises:
             ConfigurationError: lists every problem with its source.
         """
-        return cls._of(Config.load(path, environ=environ, overrides=overrides))
+        sections = {"engine": EngineSettings}
+        return cls._of(Config.load(path, environ=environ, overrides=overrides, sections=sections))
 
     @classmethod
     def embedded(cls, path: str | Path, *, settings: EngineSettings | None = None) -> Self:

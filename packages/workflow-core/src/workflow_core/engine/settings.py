@@ -35,13 +35,13 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         problems = [
-            f"engine: {name} must be greater than zero"
+            f"{name}: must be greater than zero"
             for name in ("shards", "max_threads", "reconcile_every", "reconcile_age")
             if not getattr(self, name) > type(getattr(self, name))(0)
         ]
         if self.stop_grace < timedelta(0):
-            problems.append("engine: stop_grace must not be negative")
+            problems.append("stop_grace: must not be negative")
         if self.retention is not None and self.retention < timedelta(0):
-            problems.append("engine: retention must not be negative")
+            problems.append("retention: must not be negative")
         if problems:
             raise ConfigurationError("the engine's settings are wrong", problems=tuple(problems))
