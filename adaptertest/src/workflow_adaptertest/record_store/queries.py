@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from workflow_core.errors import InputError
-from workflow_core.model import Order, Record, RecordQuery, RunState
+from workflow_core.model import Record, RecordQuery, RunState, SortOrder
 from workflow_core.ports import RecordStore, Write
 
 from workflow_adaptertest.env import Env
@@ -20,7 +20,7 @@ __all__ = ["QueryCases"]
 
 _QUERIES = 60
 _INSTANT = timedelta(microseconds=1)
-_ORDERS = pytest.mark.parametrize("order", list(Order), ids=str)
+_ORDERS = pytest.mark.parametrize("order", list(SortOrder), ids=str)
 
 
 class QueryCases(RecordStoreCases):
@@ -45,7 +45,7 @@ class QueryCases(RecordStoreCases):
                 (each.workflow, each.status, each.state) for each in _model(records, query)
             )
             assert dict(store.count_records(query)) == dict(expected), f"query {number}: {query}"
-        query = RecordQuery(limit=1, order=Order.NEWEST_FIRST)
+        query = RecordQuery(limit=1, order=SortOrder.NEWEST_FIRST)
         assert sum(store.count_records(query).values()) == len(records), "limit does not count"
 
     def test_listed_records_are_whole_when_compared_with_a_lookup(
@@ -59,7 +59,7 @@ class QueryCases(RecordStoreCases):
 
     @_ORDERS
     def test_pages_are_full_and_end_when_the_last_one_is_full_too(
-        self, store: RecordStore, make: Samples, order: Order
+        self, store: RecordStore, make: Samples, order: SortOrder
     ) -> None:
         store.store_many([Write(record=make.record()) for _ in range(12)])
         query, sizes = RecordQuery(limit=4, order=order), []
@@ -73,7 +73,7 @@ class QueryCases(RecordStoreCases):
 
     @_ORDERS
     def test_pages_miss_and_repeat_nothing_when_runs_are_written_between_them(
-        self, store: RecordStore, other: RecordStore, make: Samples, env: Env, order: Order
+        self, store: RecordStore, other: RecordStore, make: Samples, env: Env, order: SortOrder
     ) -> None:
         present: list[Record] = []
         for _ in range(6):  # each six share one instant, by a clock that stands still
@@ -100,7 +100,7 @@ class QueryCases(RecordStoreCases):
 
     @_ORDERS
     def test_list_is_in_order_of_creation_and_run_id_when_times_are_equal(
-        self, store: RecordStore, make: Samples, env: Env, order: Order
+        self, store: RecordStore, make: Samples, env: Env, order: SortOrder
     ) -> None:
         for _ in range(3):
             store.store_many([Write(record=make.record()) for _ in range(8)])
@@ -109,7 +109,7 @@ class QueryCases(RecordStoreCases):
         by_creation = sorted(items, key=lambda record: (record.created_at, record.run_id))
         assert len(items) == 24
         assert _ids(items) == _ids(
-            by_creation if order is Order.OLDEST_FIRST else by_creation[::-1]
+            by_creation if order is SortOrder.OLDEST_FIRST else by_creation[::-1]
         )
 
     def test_time_filters_are_strict_when_a_record_lies_on_the_bound(
@@ -234,7 +234,7 @@ class QueryCases(RecordStoreCases):
         chosen: dict[str, Any] = {
             name: value() for name, value in filters.items() if chance.random() < 0.25
         }
-        order, limit = chance.choice(list(Order)), chance.choice([1, 2, 3, 7, 100])
+        order, limit = chance.choice(list(SortOrder)), chance.choice([1, 2, 3, 7, 100])
         return RecordQuery(order=order, limit=limit, **chosen)
 
     def _walk(self, store: RecordStore, query: RecordQuery) -> list[Record]:
@@ -274,4 +274,4 @@ def _model(records: list[Record], query: RecordQuery) -> list[Record]:
 
     found = [record for record in records if matches(record)]
     found.sort(key=lambda record: (record.created_at, record.run_id))
-    return found if query.order is Order.OLDEST_FIRST else found[::-1]
+    return found if query.order is SortOrder.OLDEST_FIRST else found[::-1]

@@ -27,7 +27,7 @@ from workflow_core.engine import (
     Serving,
     Trigger,
 )
-from workflow_core.model import Order, Page, Record, RecordQuery, RunState
+from workflow_core.model import Page, Record, RecordQuery, RunState, SortOrder
 
 __all__ = [
     "Answer",
@@ -37,7 +37,6 @@ __all__ = [
     "Engine",
     "EngineSettings",
     "JsonCodec",
-    "Order",
     "Page",
     "Pause",
     "ProcessState",
@@ -51,6 +50,7 @@ __all__ = [
     "RunView",
     "Serving",
     "Skip",
+    "SortOrder",
     "Trigger",
     "Workflow",
 ]

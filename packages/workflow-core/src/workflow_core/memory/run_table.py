@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from workflow_core.errors import InputError
 from workflow_core.memory.sorted_keys import SortedKeys
-from workflow_core.model import HistoryEntry, Order, Page, Record, RecordQuery, RunState
+from workflow_core.model import HistoryEntry, Page, Record, RecordQuery, RunState, SortOrder
 
 __all__ = ["RunTable"]
 
@@ -131,7 +131,7 @@ class RunTable:
                 yield record
 
     def _candidates(self, query: RecordQuery, after: _Key | None) -> Iterator[_Key]:
-        newest_first = query.order is Order.NEWEST_FIRST
+        newest_first = query.order is SortOrder.NEWEST_FIRST
         few = self._few(query)
         if few is not None:
             keys = sorted(map(_creation, few), reverse=newest_first)

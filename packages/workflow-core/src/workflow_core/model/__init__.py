@@ -3,7 +3,7 @@
 from workflow_core.model.codec import Codec
 from workflow_core.model.event import ConnectorEvent, Event, EventKind, OutboxEvent
 from workflow_core.model.ids import uuid7, uuid_from_key
-from workflow_core.model.query import Order, Page, RecordQuery
+from workflow_core.model.query import Page, RecordQuery, SortOrder
 from workflow_core.model.record import HistoryEntry, PauseKind, Record, Resumed
 from workflow_core.model.states import RunState
 from workflow_core.model.timeout import Timeout
@@ -16,7 +16,6 @@ __all__ = [
     "Event",
     "EventKind",
     "HistoryEntry",
-    "Order",
     "OutboxEvent",
     "Page",
     "PauseKind",
@@ -24,6 +23,7 @@ __all__ = [
     "RecordQuery",
     "Resumed",
     "RunState",
+    "SortOrder",
     "Timeout",
     "Value",
     "uuid7",

@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 from workflow_core.model.states import RunState
 from workflow_core.model.value import Value
 
-__all__ = ["Order", "Page", "RecordQuery"]
+__all__ = ["Page", "RecordQuery", "SortOrder"]
 
 T = TypeVar("T")
 
 
-class Order(StrEnum):
+class SortOrder(StrEnum):
     """By (created_at, run_id), so that equal times break the same way everywhere."""
 
     OLDEST_FIRST = "oldest first"
@@ -38,7 +38,7 @@ class RecordQuery(Value, frozen=True, kw_only=True):
     drivable: bool = False
     """Only live runs that nothing seems to drive: initiated or running, not skipped, the time of
     the next try unset or past by the store's clock, no row in the outbox."""
-    order: Order = Order.OLDEST_FIRST
+    order: SortOrder = SortOrder.OLDEST_FIRST
     after: str | None = None
     """``Page.next`` of the page before, for the same filters and order."""
     limit: int = 100

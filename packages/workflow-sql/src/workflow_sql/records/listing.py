@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, text, true, tuple_
 from workflow_core.errors import InputError
-from workflow_core.model import Order, Page, Record, RecordQuery, RunState
+from workflow_core.model import Page, Record, RecordQuery, RunState, SortOrder
 
 from workflow_sql.database import Database
 from workflow_sql.instants import microseconds
@@ -47,7 +47,7 @@ class Listing:
         """The rows of a page and one more."""
         records = self._records
         key = (records.c.created_at, records.c.run_id)
-        newest_first = query.order is Order.NEWEST_FIRST
+        newest_first = query.order is SortOrder.NEWEST_FIRST
         statement = (
             select(*(records.c[name] for name in RECORD_COLUMNS))
             .where(*self.conditions(query))
@@ -85,10 +85,6 @@ class Listing:
         if query.drivable:
             found += self._drivable()
         return found
-
-    def ended(self) -> ColumnElement[bool]:
-        """The run has ended."""
-        return _literal(ENDED)
 
     def without_events(self) -> ColumnElement[bool]:
         """No row in the outbox."""

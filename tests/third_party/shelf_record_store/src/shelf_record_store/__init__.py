@@ -19,7 +19,7 @@ from workflow_core.errors import (
     RunNotFoundError,
     VersionConflictError,
 )
-from workflow_core.model import UNSTAMPED, Order, OutboxEvent, Page, Record, RecordQuery
+from workflow_core.model import UNSTAMPED, OutboxEvent, Page, Record, RecordQuery, SortOrder
 from workflow_core.ports import AdapterContext, RecordStore, SystemClock, Write
 
 __all__ = ["ShelfRecordStore", "ShelfSettings"]
@@ -129,7 +129,7 @@ class ShelfRecordStore(RecordStore):
 
     def list_records(self, query: RecordQuery) -> Page[Record]:
         """Reads all of them; a shelf is small."""
-        newest_first = query.order is Order.NEWEST_FIRST
+        newest_first = query.order is SortOrder.NEWEST_FIRST
         after = place_of(query.after)
         now = self.now()
         with self._transaction() as db:
