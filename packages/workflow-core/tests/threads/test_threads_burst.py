@@ -25,9 +25,8 @@ def test_burst_is_done_once_each_whatever_the_number_of_engines(
     members = [cluster.engine() for _ in range(engines)]
     for member in members:
         member.serving(flow).start()
-    run_ids = [
-        run_id for member in members for run_id in cluster.begin(member, flow, 2000 // engines)
-    ]
+    share = 2000 // engines
+    run_ids = [run_id for member in members for run_id in cluster.begin(member, flow, share)]
     cluster.wait_for_all(members[0], flow, run_ids)
     assert len(run_ids) == 2000
     assert tally.repeated == {}

@@ -75,15 +75,14 @@ def test_async_bodies_run_side_by_side_up_to_their_concurrency(
     cluster: Cluster, tally: Tally
 ) -> None:
     flow = Workflow("asynchronous", Data, Status, ends=(Status.DONE,), starts=(Status.HELD,))
-    full = threading.Event()
+    full = asyncio.Event()
 
     @flow.step(Status.HELD, concurrency=200)
     async def held(run: DataRun) -> Literal[Status.DONE]:
         with tally.running_body(run):
             if tally.running == 200:
                 full.set()
-            while not full.is_set():
-                await asyncio.sleep(0.001)
+            await full.wait()
             return Status.DONE
 
     engine = cluster.engine()
