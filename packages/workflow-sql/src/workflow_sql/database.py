@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,7 +80,7 @@ class Database(Closable):
             parsed, synchronous=synchronous, lock_timeout=lock_timeout
         )
         self._marks_query = self.dialect.marks_query(self.tables)
-        self.watch = Watch(self._pulse, self._read_marks)
+        self.watch = Watch(self.pulse, self._read_marks)
         try:
             with self.told("opening the database"):
                 self.installation = migrations.prepare(self)
@@ -164,6 +164,14 @@ class Database(Closable):
             AdapterError: this thread has one open already.
             ClosedError: the database was closed.
         """
+        with self.told(doing), self.lending(doing, timeout=timeout, urgent=urgent) as writing:
+            yield writing
+
+    @contextmanager
+    def lending(
+        self, doing: str, *, timeout: timedelta | None = None, urgent: bool = False
+    ) -> Iterator[Writing]:
+        """As `writing`, for a body that is somebody else's: its errors pass as they are."""
         wait = self._lock_timeout if timeout is None else min(timeout, self._lock_timeout)
         with self.told(doing):
             connection = self._connections.begin(wait, urgent=urgent)
@@ -219,7 +227,13 @@ class Database(Closable):
         self._connections.forsake()
         self.watch.restart()
 
-    def _pulse(self) -> object:
+    def pulse(self) -> Hashable:
+        """Differs from the answer before if anybody has committed since. No statement.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+            ClosedError: the database was closed.
+        """
         with self.told("watching the database"):
             return self._connections.pulse()
 

@@ -21,7 +21,7 @@ def microseconds(instant: datetime) -> int:
 
 def from_microseconds(instant: int) -> datetime:
     """The aware datetime of what `microseconds` answered."""
-    return _EPOCH + timedelta(microseconds=instant)
+    return _EPOCH + timedelta(0, 0, instant)
 
 
 def span(duration: timedelta) -> int:

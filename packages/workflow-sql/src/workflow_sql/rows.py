@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from workflow_core.model import (
+    UNSTAMPED,
     Event,
     EventKind,
     HistoryEntry,
@@ -22,7 +23,7 @@ from workflow_core.model import (
 )
 
 from workflow_sql.dialects import Row
-from workflow_sql.instants import from_microseconds, later
+from workflow_sql.instants import from_microseconds, later, microseconds
 
 __all__ = [
     "EVENT",
@@ -142,6 +143,7 @@ def record_of(row: Row) -> Record:
         resumed,
         headers,
     ) = row
+    updated = from_microseconds(updated_at)
     return Record(
         workflow=workflow,
         foreign_id=foreign_id,
@@ -152,8 +154,8 @@ def record_of(row: Row) -> Record:
         write_id=write_id,
         data=data,
         created_at=from_microseconds(created_at),
-        updated_at=from_microseconds(updated_at),
-        entered_at=from_microseconds(entered_at),
+        updated_at=updated,
+        entered_at=updated if entered_at == updated_at else from_microseconds(entered_at),
         entered_version=entered_version,
         repeat=repeats,
         attempts=attempts,
@@ -184,8 +186,9 @@ def headers_text(headers: Mapping[str, str]) -> str:
     return _encode(headers).decode() if headers else ""
 
 
-def event_row(event: Event, created_at: int) -> Row:
-    """The values of `EVENT_COLUMNS`."""
+def event_row(event: Event, now: int) -> Row:
+    """The values of `EVENT_COLUMNS`; what nobody has stamped yet is created `now`."""
+    created_at = event.created_at
     return (
         event.topic,
         event.workflow,
@@ -198,7 +201,7 @@ def event_row(event: Event, created_at: int) -> Row:
         event.target,
         event.attempt,
         headers_text(event.headers),
-        created_at,
+        now if created_at == UNSTAMPED else microseconds(created_at),
     )
 
 
@@ -236,7 +239,7 @@ def event_of(event_id: str, row: Sequence[Any]) -> Event:
 
 
 def outbox_row(filed: OutboxEvent, now: int) -> Row:
-    """The values of `OUTBOX_COLUMNS` for an event filed, and so created, `now`."""
+    """The values of `OUTBOX_COLUMNS` for an event filed `now`."""
     due = later(now, filed.delay) if filed.delay else now
     hidden = max(due, later(now, filed.held_for)) if filed.held_for else due
     return (filed.event.id, *event_row(filed.event, now), due, hidden)

@@ -135,6 +135,7 @@ def tables(prefix: str, instant: TypeEngine[int]) -> Tables:
             *_required(BigInteger, "attempts"),
             *_required(Text, "reason", "error"),
             Column("data", LargeBinary),
+            sqlite_with_rowid=False,  # one tree to write instead of two
         ),
         timers=table(
             "timers",
@@ -174,6 +175,7 @@ def tables(prefix: str, instant: TypeEngine[int]) -> Tables:
             *_required(BigInteger, "done_to"),
             *_required(Text, "acked"),
             Column("receiver", Text),
+            sqlite_with_rowid=False,
         ),
         receivers=table(
             "receivers",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import URL, BigInteger
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
@@ -121,7 +121,7 @@ class SqliteDialect(Dialect):
         return f"{column} in (select value from json_each(?))"
 
     def pack(self, values: Sequence[str | int]) -> Any:  # noqa: D102
-        return json.dumps(values if isinstance(values, list | tuple) else list(values))
+        return msgspec.json.encode(values).decode()
 
     def insert_absent(  # noqa: D102
         self, cursor: Cursor, table: str, columns: tuple[str, ...], rows: Sequence[Row]

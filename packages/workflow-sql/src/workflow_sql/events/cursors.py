@@ -41,12 +41,8 @@ class Opening(NamedTuple):
     """Up to which id a lane's events may have been in the hands of a process that vanished."""
 
 
-class Fetched(NamedTuple):
-    """An event and where it stands."""
-
-    id: int
-    lane: Lane
-    event: Event
+Fetched: TypeAlias = tuple[int, Lane, Event]
+"""An event's place, its lane, itself."""
 
 
 class Cursors:
@@ -139,7 +135,7 @@ class Cursors:
         with self._database.reading("receiving events") as cursor:
             cursor.execute(self._fetch, (after, after, up_to, *self._me, limit))
             rows: list[Row] = cursor.fetchall()
-        return [Fetched(row[0], (row[3], row[1]), event_of(row[2], row[3:])) for row in rows]
+        return [(row[0], (row[3], row[1]), event_of(row[2], row[3:])) for row in rows]
 
     def save(
         self, writing: Writing, progress: Mapping[Lane, Progress], receiver: str, window_end: int

@@ -108,17 +108,12 @@ class SqlReceiver(Receiver[Event]):
             max(limit - len(self._fetched), _PREFETCH)
         ):
             pass
-        suspect_to = self._suspect_to
-        return [
-            Delivery(
-                event=event,
-                receipt=id,
-                suspect=bool(suspect_to) and id <= suspect_to.get(lane, 0),
-            )
-            for id, lane, event in (
-                self._fetched.popleft() for _ in range(min(limit, len(self._fetched)))
-            )
-        ]
+        take = self._fetched.popleft
+        return [self._delivery(*take()) for _ in range(min(limit, len(self._fetched)))]
+
+    def _delivery(self, id: int, lane: Lane, event: Event) -> Delivery[Event]:
+        suspect = bool(self._suspect_to) and id <= self._suspect_to.get(lane, 0)
+        return Delivery(event=event, receipt=id, suspect=suspect)
 
     def _fetch(self, limit: int) -> bool:
         """Get more events; False when there are none."""
@@ -127,13 +122,13 @@ class SqlReceiver(Receiver[Event]):
             up_to = min(self._position + self._span, head)
             rows = self._cursors.fetch(self._position, up_to, limit)
             full = len(rows) == limit
-            reached = rows[-1].id if full else up_to
+            reached = rows[-1][0] if full else up_to
             if rows and reached > self._window_end:
                 self._save(reached + _AHEAD)
             self._position = reached
             self._adapt_span(full, len(rows), limit)
             new = self._not_acked_before(rows)
-            self._unacked.update((row.id, row.lane) for row in new)
+            self._unacked.update([row[:2] for row in new])
             self._fetched.extend(new)
             if new:
                 return True
@@ -142,8 +137,8 @@ class SqlReceiver(Receiver[Event]):
     def _not_acked_before(self, rows: list[Fetched]) -> list[Fetched]:
         if not self._passed:
             return rows
-        new = [row for row in rows if row.id not in self._passed]
-        self._passed.difference_update([row.id for row in rows])
+        new = [row for row in rows if row[0] not in self._passed]
+        self._passed.difference_update([row[0] for row in rows])
         return new
 
     def _adapt_span(self, full: bool, found: int, limit: int) -> None:

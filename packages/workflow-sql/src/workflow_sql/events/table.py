@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zlib import crc32
 
-from workflow_core.model import UNSTAMPED, Event
+from workflow_core.model import Event
 
 from workflow_sql.database import Database
 from workflow_sql.dialects import Cursor
-from workflow_sql.instants import microseconds
 from workflow_sql.rows import EVENT_COLUMNS, event_row
 
 __all__ = ["EventTable"]
@@ -34,14 +33,9 @@ class EventTable:
                 # every language has it, and Python has it in C
                 crc32(event.run_id.encode()) % parts,
                 event.id,
-                *event_row(event, _created(event, now)),
+                *event_row(event, now),
                 now,
             )
             for event in events
         ]
         self._dialect.insert_new(cursor, self._table, _COLUMNS, rows)
-
-
-def _created(event: Event, now: int) -> int:
-    created_at = event.created_at
-    return now if created_at is UNSTAMPED or created_at == UNSTAMPED else microseconds(created_at)

@@ -40,20 +40,16 @@ class Trimming:
         self._installation = tables.installation.name
         self._cursors = tables.cursors.name
         self._consumers = tables.consumers.name
-        lane = (
-            f"(select min(e.id) from {self._events} e where e.topic = l.topic and e.part = l.part)"
-        )
-        after = (
-            f"from {self._events} e where (e.topic, e.part) > (l.topic, l.part)"
-            " order by e.topic, e.part limit 1"
-        )
-        # from lane to lane by the index, without looking at what lies between
+        # from topic to topic by the index, without looking at what lies between
+        next_topic = f"select min(e.topic) from {self._events} e where e.topic > t.topic"
         self._lanes = (
-            "with recursive l (topic, part) as ("
-            f" select * from (select topic, part from {self._events} order by topic, part limit 1)"
-            f" union all select (select e.topic {after}), (select e.part {after}) from l"
-            " where l.topic is not null"
-            f") select topic, part, {lane} from l where topic is not null"
+            "with recursive"
+            f" t (topic) as (select min(topic) from {self._events}"
+            f"  union all select ({next_topic}) from t where t.topic is not null),"
+            " p (part) as (select 0 union all select part + 1 from p where part + 1 < ?)"
+            " select topic, part,"
+            f"  (select min(id) from {self._events} e where e.topic = t.topic and e.part = p.part)"
+            " from t cross join p where topic is not null"
         )
         self._delete = (
             f"delete from {self._events} where id in (select id from {self._events}"
@@ -97,12 +93,12 @@ class Trimming:
         with self._database.reading("looking for events to trim") as cursor:
             old = self._last_old(cursor)
             floors = self._floors(cursor)
-            cursor.execute(self._lanes)
+            cursor.execute(self._lanes, (self._database.installation.partitions,))
             firsts = cursor.fetchall()
         found = {}
         for topic, part, first in firsts:
             last = min(old, floors.get((topic, part), old))
-            if first <= last:
+            if first is not None and first <= last:
                 found[topic, part] = last
         return found
 

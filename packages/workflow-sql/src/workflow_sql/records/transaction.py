@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from sqlalchemy import Connection
 from workflow_core.errors import (
     AdapterError,
     AdapterUnavailableError,
@@ -25,7 +27,6 @@ class SqlTransaction(StoreTransaction):
     """An open transaction of the database. One thread at a time.
 
     Attributes:
-        connection: SQLAlchemy's connection, or what `SqlRecordStore.join` was given.
         cursor: the driver's, for adapters that write beside the store.
         now: the time of the transaction in microseconds.
         joined: whether it is a caller's.
@@ -44,7 +45,7 @@ class SqlTransaction(StoreTransaction):
         joined_driver: object | None = None,
     ) -> None:
         self.database = database
-        self.connection = connection
+        self._connection = connection
         self.cursor = cursor
         self.now = now
         self.joined = joined_driver is not None
@@ -52,6 +53,13 @@ class SqlTransaction(StoreTransaction):
         self.wakes = False
         self.failure: AdapterUnavailableError | None = None
         self._writer = writer
+
+    @property
+    def connection(self) -> Any:  # type: ignore[override]  # read-only: nobody is to replace it
+        """SQLAlchemy's connection, or what `SqlRecordStore.join` was given."""
+        if isinstance(self._connection, Connection) and not self._connection.in_transaction():
+            self._connection.begin()  # the open one: what is done with it is not to commit it
+        return self._connection
 
     def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """See `StoreTransaction.store_many`.

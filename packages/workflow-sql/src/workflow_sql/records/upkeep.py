@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
-from workflow_core.model import HistoryEntry, RecordQuery
+from workflow_core.model import HistoryEntry, RecordQuery, RunState
 
 from workflow_sql.database import Database, Writing
 from workflow_sql.records.listing import Listing
@@ -64,11 +64,15 @@ class Upkeep:
     def purge_statement(self, query: RecordQuery, limit: int) -> Select[tuple[str]]:
         """The runs that may go."""
         conditions: list[ColumnElement[bool]] = [
-            *self._listing.conditions(query),
-            self._listing.ended(),
+            *self._listing.conditions(query.replace(states=self._ended_states(query))),
             self._listing.without_events(),
         ]
         return select(self._tables.records.c.run_id).where(*conditions).limit(limit)
+
+    def _ended_states(self, query: RecordQuery) -> list[RunState]:
+        # each by name, also where the query names none: the index goes by state, then by time
+        wanted = RunState if query.states is None else query.states
+        return [state for state in wanted if state.is_finished]
 
     def _ended(self, writing: Writing, query: RecordQuery, limit: int) -> list[str]:
         return list(writing.connection.scalars(self.purge_statement(query, limit)))

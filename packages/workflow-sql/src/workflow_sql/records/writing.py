@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from workflow_core.errors import AdapterError, RunInProgressError, VersionConflictError
-from workflow_core.model import PauseKind, Record
+from workflow_core.model import PauseKind, Record, RunState
 from workflow_core.ports import Outcome, Write
 
 from workflow_sql.database import Database
@@ -57,6 +57,7 @@ _HISTORY = (
     "error",
     "data",
 )
+_LIVE_STATES = frozenset(state for state in RunState if state.is_live)  # a call each costs more
 _TRIM_EVERY = 64  # versions of a run between two looks at how long its history has become
 
 
@@ -165,7 +166,7 @@ class Writer:
 
     def _swap_for(self, record: Record) -> Swap:
         entered = record.entered_version == record.version
-        if record.state.is_live:
+        if record.state in _LIVE_STATES:
             return self._enter if entered else self._move
         return self._end_entered if entered else self._end
 
@@ -228,7 +229,7 @@ class Writer:
                 cursor,
                 self._history_table,
                 _HISTORY,
-                [_history_row(write, kept, now) for write in stored],
+                [_history_row(write.record, kept, now) for write in stored],
             )
             self._shorten_history(cursor, (write.record for write in stored))
 
@@ -302,8 +303,7 @@ def _changed_row(write: Write, swap: Swap, now: int) -> Row:
     return (*row, *(values[column] for column in extra), *key)
 
 
-def _history_row(write: Write, with_data: bool, now: int) -> Row:
-    record = write.record
+def _history_row(record: Record, with_data: bool, now: int) -> Row:
     return (
         record.run_id,
         record.version,
@@ -313,12 +313,12 @@ def _history_row(write: Write, with_data: bool, now: int) -> Row:
         record.attempts,
         record.reason,
         record.last_error,
-        record.data if with_data and write.retry_in is None else None,
+        record.data if with_data and not record.last_error else None,
     )
 
 
 def _live(record: Record) -> int | None:
-    return 1 if record.state.is_live else None
+    return 1 if record.state in _LIVE_STATES else None
 
 
 def _next_try(write: Write, now: int) -> int | None:

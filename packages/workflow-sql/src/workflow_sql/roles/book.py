@@ -77,9 +77,9 @@ class Book:
         """Greater than all tokens of this role so far."""
         return self._roles.get(role, _NEVER_HELD).token + 1
 
-    def was_abandoned(self, role: str) -> bool:
-        """Whether the last holder vanished without giving the role up."""
-        return self._roles.get(role, _NEVER_HELD).session is not None and self.holder(role) is None
+    def abandoned_by(self, role: str) -> str | None:
+        """The session that last held the role and ended without giving it up."""
+        return None if self.holder(role) else self._roles.get(role, _NEVER_HELD).session
 
     def takeable(self, session: str, wanted: Iterable[str], held: Collection[str]) -> list[str]:
         """The free ones among `wanted`, but for those kept for others.

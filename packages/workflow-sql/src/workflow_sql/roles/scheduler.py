@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 
 from workflow_core.errors import AdapterError, ClosedError
-from workflow_core.ports import AdapterContext, Capability, Lease, RoleScheduler
+from workflow_core.ports import AdapterContext, Capability, Lease, RoleScheduler, SystemClock
 
 from workflow_sql.database import Database, Writing
 from workflow_sql.forking import in_forked_child
@@ -45,9 +45,8 @@ class SqlRoleScheduler(RoleScheduler):
         self._instance = instance
         self._lease = lease
         self._ledger = Ledger(database, lease)
-        self._longest_wait = threading.TIMEOUT_MAX
-        if database.clock is not None:
-            self._longest_wait = _INJECTED_CLOCK_POLL
+        self._renews_in_time = database.clock is None or isinstance(database.clock, SystemClock)
+        self._longest_wait = threading.TIMEOUT_MAX if self._renews_in_time else _INJECTED_CLOCK_POLL
         self._start()
         in_forked_child(self._forked)
 
@@ -55,6 +54,7 @@ class SqlRoleScheduler(RoleScheduler):
         self._lock = threading.RLock()  # of all below
         self._closed = threading.Event()
         self._session: Session | None = None
+        self._own_sessions: set[str] = set()
         self._leases: dict[str, Lease] = {}
         self._to_give_up: list[Lease] = []
         self._keeper: threading.Thread | None = None
@@ -134,8 +134,9 @@ class SqlRoleScheduler(RoleScheduler):
     def renew(self) -> None:
         """Renew the lease now, and give up what could not be given up before.
 
-        A thread does it in time; a test with a clock of its own may want to. When it is too late,
-        all leases are lost.
+        A thread does it in time. Where the database has been given a clock of another kind, only
+        this and `acquire` do, so that nothing happens behind the back of whoever moves the clock.
+        When it is too late, all leases are lost.
 
         Raises:
             AdapterUnavailableError: no answer; the leases end when their time is up.
@@ -183,8 +184,9 @@ class SqlRoleScheduler(RoleScheduler):
 
     def _take(self, wanted: frozenset[str]) -> list[Lease]:
         """Take what is free, make known what is wanted, note what is recalled."""
-        changes = self.database.watch.refresh().role_changes
         self._asked = True
+        self._renew_if_due()
+        changes = self.database.watch.refresh().role_changes
         if not self._is_time_to_look(changes) and wanted == self._wanted:
             return []
         with self.database.reading("looking for free roles") as cursor:
@@ -235,13 +237,19 @@ class SqlRoleScheduler(RoleScheduler):
         )
         self._ledger.enter(writing, session.id, self._instance)
         self._session = session
+        self._own_sessions.add(session.id)
         return self._ledger.read(writing.cursor, writing.now), session
 
     def _grant(self, writing: Writing, book: Book, session: Session, role: str) -> Lease:
         token = book.next_token(role)
         self._ledger.grant(writing, role, session.id, token)
+        last = book.abandoned_by(role)
         lease = Lease(
-            role, token, release=partial(self._release, role), suspect=book.was_abandoned(role)
+            role,
+            token,
+            release=partial(self._release, role),
+            # a process that overslept and finds its own role free has not vanished
+            suspect=last is not None and last not in self._own_sessions,
         )
         lease.lost = Lost(session, self._longest_wait)
         return lease
@@ -314,7 +322,9 @@ class SqlRoleScheduler(RoleScheduler):
     def _keep_renewing(self) -> None:
         while not self._closed.is_set():
             session = self._session
-            renew_in = self._lease.total_seconds() if session is None else session.renew_in
+            renew_in = self._lease.total_seconds()
+            if session is not None and self._renews_in_time:
+                renew_in = session.renew_in
             self.database.watch.wait(
                 lambda: self._is_news_since(self._judged),
                 max(min(renew_in, self._longest_wait), 0),
@@ -329,12 +339,16 @@ class SqlRoleScheduler(RoleScheduler):
 
     def _upkeep(self) -> None:
         with self._lock:
-            if self._session is not None and self._session.renew_in <= 0:
-                self.renew()
+            if self._renews_in_time:
+                self._renew_if_due()
             changes = self.database.watch.refresh().role_changes
             if changes != self._judged:
                 with self.database.reading("looking for recalled roles") as cursor:
                     self._note(self._ledger.read(cursor, self.database.now()), changes)
+
+    def _renew_if_due(self) -> None:
+        if self._session is not None and self._session.renew_in <= 0:
+            self.renew()
 
     def _check_open(self) -> None:
         if self._closed.is_set():

@@ -109,6 +109,7 @@ def upgrade() -> None:
         *required(sa.BigInteger, "attempts"),
         *required(sa.Text, "reason", "error"),
         sa.Column("data", sa.LargeBinary),
+        sqlite_with_rowid=False,
     )
     table(
         "timers",
@@ -148,6 +149,7 @@ def upgrade() -> None:
         *required(sa.BigInteger, "done_to"),
         *required(sa.Text, "acked"),
         sa.Column("receiver", sa.Text),
+        sqlite_with_rowid=False,
     )
     table(
         "receivers",
