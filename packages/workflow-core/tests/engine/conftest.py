@@ -158,6 +158,14 @@ class ScriptedStore(MemoryRecordStore):
         with self.script.calling("claim_outbox_events"):
             return super().claim_outbox_events(workflows, limit=limit, lease=lease)
 
+    def next_outbox_due(self, workflows: Sequence[str]) -> timedelta | None:
+        with self.script.calling("next_outbox_due"):
+            return super().next_outbox_due(workflows)
+
+    def now(self) -> datetime:
+        with self.script.calling("now"):
+            return super().now()
+
     def purge(self, query: RecordQuery) -> int:
         with self.script.calling("purge"):
             return super().purge(query)

@@ -92,8 +92,11 @@ class Relay(Process):
         self._filed.set()
 
     def next_due(self) -> timedelta | None:
-        """By the store: when the next event is due."""
-        return self._store.next_outbox_due(self._workflows)
+        """When the next event is due by the store, and it is time to look."""
+        due = self._store.next_outbox_due(self._workflows)
+        if due is None:
+            return None
+        return max(due, timedelta(seconds=self._look_at - self._clock.monotonic()))
 
     def close(self) -> None:
         """Close the sender."""

@@ -17,6 +17,7 @@ from workflow_core.definition import Workflow
 from workflow_core.engine import Engine, Serving
 from workflow_core.engine.bodies import AsyncBodies, Done
 from workflow_core.engine.crew import Crew
+from workflow_core.engine.process import Process
 from workflow_core.engine.runtime import Runtime
 from workflow_core.errors import AdapterUnavailableError, ServingError, WouldWaitForeverError
 from workflow_core.testing.clock import FakeClock
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _NOW = timedelta(0)
 _TICK = timedelta(milliseconds=1)
+_BACK_OFF = timedelta(seconds=1)  # after which a process that failed is due again
 
 
 class Driver:
@@ -40,8 +42,8 @@ class Driver:
     Attributes:
         engine: the (first) engine.
         clock: moved by `advance`, `settle`, and waits within the driver.
-        failures: what processes raised because an adapter was unavailable; in production they try
-            again with back-off, here at the next call.
+        failures: what processes raised because an adapter was unavailable; they try again with the
+            next call, or after a second of the clock.
     """
 
     def __init__(self, engine: Engine | None = None, *, clock: FakeClock | None = None) -> None:
@@ -50,6 +52,7 @@ class Driver:
         self.engine = engine or Engine.in_memory(clock=self.clock, entropy=random.Random(0))
         self.failures: list[AdapterUnavailableError] = []
         self._engines: dict[Engine, Crew] = {}
+        self._failing: set[Process] = set()
         self._loop = DrivenLoop(self.clock)
         self._runtime = _DrivenRuntime(self)
         self.add(self.engine)
@@ -116,7 +119,7 @@ class Driver:
             upkeep: count also what only repeats itself.
         """
         dues = [
-            process.next_due()
+            self._due_of(process)
             for crew in self._engines.values()
             for process in crew.processes
             if upkeep or not process.upkeep
@@ -142,13 +145,29 @@ class Driver:
         worked = False
         for crew in list(self._engines.values()):
             for process in crew.processes:
-                try:
-                    worked |= process.poll(_NOW)
-                except AdapterUnavailableError as error:
-                    self.failures.append(error)
+                worked |= self._poll(process)
         if not self._loop.is_running:
             worked |= self._loop.poll()
         return worked
+
+    def _poll(self, process: Process) -> bool:
+        try:
+            worked = process.poll(_NOW)
+        except AdapterUnavailableError as error:
+            self.failures.append(error)
+            self._failing.add(process)
+            return False
+        self._failing.discard(process)
+        return worked
+
+    def _due_of(self, process: Process) -> timedelta | None:
+        if process in self._failing:
+            return _BACK_OFF
+        try:
+            return process.next_due()
+        except AdapterUnavailableError as error:
+            self.failures.append(error)
+            return _BACK_OFF
 
     def wait(self, future: Future[T], timeout: timedelta) -> T:
         """Drive on until the future is done, by moving the clock if need be."""
