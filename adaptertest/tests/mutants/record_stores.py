@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from workflow_adaptertest import Env, RecordStoreContract
 from workflow_core.errors import RunInProgressError, VersionConflictError
 from workflow_core.memory import MemoryDatabase, MemoryRecordStore
-from workflow_core.model import Order, OutboxEvent, Page, Record, RecordQuery
+from workflow_core.model import OutboxEvent, Page, Record, RecordQuery, SortOrder
 from workflow_core.ports import Outcome, RecordStore, StoreTransaction, Write
 
 
@@ -169,7 +169,7 @@ class PagesByTimeAlone(MemoryRecordStore):
     def list_records(self, query: RecordQuery) -> Page[Record]:
         if query.after is not None and " " in query.after:
             at, _, _ = query.after.partition(" ")
-            border = "\U0010ffff" if query.order is Order.OLDEST_FIRST else "\0"
+            border = "\U0010ffff" if query.order is SortOrder.OLDEST_FIRST else "\0"
             query = query.replace(after=f"{at} {border}")
         return super().list_records(query)
 
