@@ -97,6 +97,17 @@ class OutboxCases(RecordStoreCases):
         env.advance()
         assert filed_ids(store) == [now.id, later.id]
 
+    def test_added_event_keeps_its_time_when_it_is_filed_again(
+        self, store: RecordStore, make: Samples, env: Env
+    ) -> None:
+        store.add_outbox_events([make.outbox(make.record())])
+        (first,) = store.list_outbox_events([ORDERS], limit=10)
+        store.delete_outbox_events([first.id])
+        env.advance()
+        store.add_outbox_events([first])  # tried again: its age is the age of the matter
+        (again,) = store.list_outbox_events([ORDERS], limit=10)
+        assert again.event == first.event, "created_at is stamped where it is not yet"
+
     def test_added_event_is_left_as_it_is_when_its_id_is_there(
         self, store: RecordStore, make: Samples, env: Env
     ) -> None:

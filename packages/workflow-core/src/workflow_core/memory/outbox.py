@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from workflow_core.memory.agenda import Agenda, earliest
-from workflow_core.model import OutboxEvent
+from workflow_core.model import UNSTAMPED, OutboxEvent
 
 __all__ = ["Outbox"]
 
@@ -32,7 +32,8 @@ class Outbox:
         event = row.event
         if event.id in self._rows:
             return
-        self._rows[event.id] = OutboxEvent(event=event.replace(created_at=now))
+        stamped = event.replace(created_at=now) if event.created_at == UNSTAMPED else event
+        self._rows[event.id] = OutboxEvent(event=stamped)
         self._per_run[event.run_id] += 1
         agenda = self._agendas.get(event.workflow)
         if agenda is None:
