@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from workflow_core import Engine, RecordQuery, Trigger, Workflow
+from workflow_core import Engine, RecordQuery, Serving, Trigger, Workflow
 from workflow_core.errors import WorkflowError
 
 from order_processing.flow import Order, Status, order_workflow
@@ -46,9 +46,9 @@ def run(database: Path, orders: dict[str, Order]) -> int:
     print(f"{len(orders):,} orders, runs in {database}, the provider's ledger in {ledger}")
     with PaymentProvider(ledger) as provider, Engine.embedded(database) as engine:
         workflow = order_workflow(provider)
-        with engine.serving(workflow):
+        with engine.serving(workflow) as serving:
             begin(engine, workflow, orders)
-            watch(engine, workflow, len(orders))
+            watch(engine, serving, len(orders))
         rows = reconcile(engine, workflow, provider, orders)
     show(rows)
     return 0 if all(row.agrees for row in rows) else 1
@@ -62,12 +62,13 @@ def begin(engine: Engine, workflow: Workflow[Order, Status], orders: dict[str, O
             raise answer
 
 
-def watch(engine: Engine, workflow: Workflow[Order, Status], total: int) -> None:
+def watch(engine: Engine, serving: Serving, total: int) -> None:
     """Until every run has ended or waits for a person."""
     progress = Progress(total)
-    query = RecordQuery(workflow=workflow.name)
+    query = RecordQuery(workflow=serving.workflows[0].name)
     while settled_runs(counts := engine.counts(query)) < total:
-        progress.show(counts)
+        # After a kill -9 nobody knows yet that the process is gone: its leases have to run out.
+        progress.show(counts, note="" if serving.roles else "waiting for another's leases to end")
         time.sleep(LOOK_EACH)
     progress.show(counts, last=True)
 

@@ -24,18 +24,18 @@ class Progress:
         self._lines = 0
         self._next_line = 0.0
 
-    def show(self, counts: Counts, *, last: bool = False) -> None:
-        """Draw where the runs are."""
+    def show(self, counts: Counts, *, note: str = "", last: bool = False) -> None:
+        """Draw where the runs are, and a word on why if they do not move."""
         if self._watched:
-            self._redraw(counts)
+            self._redraw(counts, note)
         elif last or time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EACH
-            print(self._line(counts), flush=True)
+            print(self._line(counts, note), flush=True)
 
-    def _redraw(self, counts: Counts) -> None:
+    def _redraw(self, counts: Counts, note: str) -> None:
         if self._lines:
             print(f"\x1b[{self._lines}F", end="")
-        table = [*self._bars(counts), "", self._line(counts)]
+        table = [*self._bars(counts), "", self._line(counts, note)]
         print("".join(f"\x1b[2K{line}\n" for line in table), end="", flush=True)
         self._lines = len(table)
 
@@ -46,14 +46,14 @@ class Progress:
             for name, count in _groups(counts)
         ]
 
-    def _line(self, counts: Counts) -> str:
-        settled = settled_runs(counts)
+    def _line(self, counts: Counts, note: str) -> str:
         seconds = time.monotonic() - self._begin
-        return f"  {seconds:5.1f} s   {settled:,} of {self._total:,} orders settled" + (
-            ""
-            if self._watched
-            else "   " + ", ".join(f"{n} {c:,}" for n, c in _groups(counts) if c)
-        )
+        words = f"{settled_runs(counts):,} of {self._total:,} orders settled"
+        if not self._watched:
+            words += "   " + ", ".join(
+                f"{name} {count:,}" for name, count in _groups(counts) if count
+            )
+        return f"  {seconds:5.1f} s   {words}" + (f"   ({note})" if note else "")
 
 
 def _groups(counts: Counts) -> list[tuple[str, int]]:
