@@ -5,6 +5,7 @@ Being loaded this way also makes pytest rewrite the suite's asserts, so that the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
@@ -12,7 +13,10 @@ from workflow_core.errors import AdapterUnavailableError, WorkflowError
 
 from workflow_adaptertest.contract import Contract, is_case
 
-__all__: list[str] = []
+__all__ = ["pytest_plugins"]
+
+# processes and locks as the servers' fixtures need them are to be had on POSIX only
+pytest_plugins = ["workflow_adaptertest.servers.fixtures"] if os.name == "posix" else []
 
 _FOREIGN = {"skip", "skipif", "xfail"}
 

@@ -1,0 +1,187 @@
+"""Kafka, plain and with encryption and passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from workflow_adaptertest.servers.kinds.base import Image, Kind
+from workflow_adaptertest.servers.kinds.certificates import certify
+from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
+from workflow_adaptertest.servers.protocols.kafka import Kafka
+from workflow_adaptertest.servers.recipes import MavenJars, Recipe, SystemPackages, run
+from workflow_adaptertest.servers.url import Address, ServerUrl
+
+__all__ = ["KafkaBroker", "KafkaSecure"]
+
+_VERSION = "4.1.0"
+_CLUSTER = "d29ya2Zsb3ctdGVzdHMwMA"  # an id is 16 bytes in base64; each broker is alone in its own
+_JAVA = SystemPackages(("default-jre-headless",), ("java",))
+_JARS = MavenJars(
+    f"kafka-{_VERSION}",
+    (
+        ("org.apache.kafka", "kafka_2.13", _VERSION),
+        ("org.apache.kafka", "kafka-tools", _VERSION),
+        ("org.slf4j", "slf4j-nop", "1.7.36"),
+    ),
+)
+# quick to be up rather than quick for ever
+_QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
+
+
+class KafkaBroker(Kind):
+    """One node that is broker and controller. Topics are made on first use, with one partition."""
+
+    title = "kafka"
+    # a broker tells clients where to go on, so what comes through a proxy has a listener of its own
+    port_names = ("1", "controller", "upstream", "proxy")
+    default_port = 9092
+    needs: ClassVar[tuple[Recipe, ...]] = (_JAVA, _JARS)
+    image: ClassVar[Image | None] = Image(
+        f"apache/kafka:{_VERSION}",
+        9092,
+        {
+            "KAFKA_NODE_ID": "1",
+            "KAFKA_PROCESS_ROLES": "broker,controller",
+            "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@127.0.0.1:9093",
+            "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+            "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
+            "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://127.0.0.1:{port}",
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+            "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+            "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+            "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        },
+    )
+    tells_addresses = True
+    protocol: ClassVar[str] = "PLAINTEXT"
+
+    def nodes(self, place: Place) -> list[Node]:
+        node = Node(name="1", folder=hand_over(place.folder / "1", None), port=place.ports["1"])
+        memory = ("-Xms256m", "-Xmx512m")
+        settings = str(node.folder / "server.properties")
+        return [node.running(*_java(place.tools), *memory, "kafka.Kafka", settings)]
+
+    def prepare(self, node: Node, place: Place) -> None:
+        settings = node.folder / "server.properties"
+        if not node.data.exists():
+            new = place.remade(node.data)
+            _write(settings, {**self._settings(node, place), "log.dirs": str(new)})
+            tool = [*_java(place.tools), "kafka.tools.StorageTool", "format"]
+            run([*tool, "-t", _CLUSTER, "-c", str(settings)], folder=node.folder)
+            new.rename(node.data)
+        _write(settings, self._settings(node, place))
+
+    def url(self, place: Place) -> ServerUrl:
+        return ServerUrl(scheme="kafka", addresses=[("127.0.0.1", place.ports["1"])])
+
+    def upstreams(self, place: Place) -> list[tuple[int, Address]]:
+        return [(place.ports["proxy"], ("127.0.0.1", place.ports["upstream"]))]
+
+    def hello(self, url: ServerUrl) -> str:
+        with Kafka.connect(url) as kafka:
+            kafka.apis()
+            kafka.topics()
+        return ""  # the protocol tells what the broker can do, never its version
+
+    def version(self, tools: Tools) -> str:
+        return _VERSION
+
+    def client(self, url: ServerUrl, tools: Tools) -> list[str]:
+        """The java command with its class path; the name of one of Kafka's own tools follows."""
+        return _java(tools)
+
+    @contextmanager
+    def own_space(self, url: ServerUrl, name: str, tools: Tools) -> Iterator[ServerUrl]:
+        try:
+            yield url
+        finally:
+            with Kafka.connect(url) as kafka:
+                own = [topic for topic in kafka.topics() if name in topic]
+                if own:
+                    kafka.delete_topics(own)
+
+    def _settings(self, node: Node, place: Place) -> dict[str, str]:
+        ports = place.ports
+        listeners = {"DIRECT": ports["1"], "PROXIED": ports["upstream"]}
+        told = {"DIRECT": ports["1"], "PROXIED": ports["proxy"]}
+        return {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{ports['controller']}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": _listeners({**listeners, "CONTROLLER": ports["controller"]}),
+            "advertised.listeners": _listeners(told),
+            "listener.security.protocol.map": (
+                f"DIRECT:{self.protocol},PROXIED:{self.protocol},CONTROLLER:PLAINTEXT"
+            ),
+            "inter.broker.listener.name": "DIRECT",
+            "log.dirs": str(node.data),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",  # 50 by default: each takes its time and files
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",  # else each first member waits for 3 s
+            **self._more(node),
+        }
+
+    def _more(self, node: Node) -> dict[str, str]:
+        return {}
+
+
+class KafkaSecure(KafkaBroker):
+    """The same with TLS, and SASL PLAIN for the user in the URL; its ``ca`` signs the broker."""
+
+    title = "kafka-secure"
+    needs = (_JAVA, _JARS, SystemPackages(("openssl",), ("openssl",)))
+    image = None
+    protocol = "SASL_SSL"
+    user = "workflow"
+    password = "not a secret"
+
+    def prepare(self, node: Node, place: Place) -> None:
+        certify(node.folder, place.tools)
+        super().prepare(node, place)
+
+    def url(self, place: Place) -> ServerUrl:
+        return ServerUrl(
+            scheme="kafka+sasl_ssl",
+            addresses=[("127.0.0.1", place.ports["1"])],
+            user=self.user,
+            password=self.password,
+            query={"mechanism": "PLAIN", "ca": str(place.folder / "1" / "ca.pem")},
+        )
+
+    def _more(self, node: Node) -> dict[str, str]:
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        account = f'username="{self.user}" password="{self.password}"'
+        jaas = f'{module} {account} user_{self.user}="{self.password}";'
+        return {
+            "sasl.enabled.mechanisms": "PLAIN",
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "listener.name.direct.plain.sasl.jaas.config": jaas,
+            "listener.name.proxied.plain.sasl.jaas.config": jaas,
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(node.folder / "server.pem"),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(node.folder / "ca.pem"),
+        }
+
+
+def _java(tools: Tools) -> list[str]:
+    return [tools.need("java"), *_QUICK, "-cp", str(_JARS.folder(tools) / "lib" / "*")]
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+
+
+def _write(file: Path, settings: Mapping[str, str]) -> None:
+    lines = (f"{key}={value}\n" for key, value in settings.items())
+    file.write_text("".join(lines), encoding="utf-8")
