@@ -53,9 +53,9 @@ class Driver:
         self.failures: list[AdapterUnavailableError] = []
         self._engines: dict[Engine, Crew] = {}
         self._failing: set[Process] = set()
-        self._loop = DrivenLoop(self.clock)
         self._runtime = _DrivenRuntime(self)
         self.add(self.engine)
+        self._loop = DrivenLoop(self.clock)
 
     def add(self, engine: Engine) -> Engine:
         """Drive another engine of the same cluster too."""
