@@ -263,6 +263,46 @@ def test_strangers_events_are_acked_and_left_alone(
     assert cluster.record(run_id).version == 3
 
 
+def test_look_up_that_grew_old_is_done_again(cluster: Cluster) -> None:
+    """Cancelled while a neighbour ran. Seen to fail when a chunk trusted its look-up for good."""
+    called: list[str] = []
+    orders = Workflow("order processor", Order, Status, ends=(Status.SHIPPED,))
+
+    @orders.step(Status.CREATED)
+    def pay(run: OrderRun) -> Literal[Status.SHIPPED]:
+        called.append(run.foreign_id)
+        if run.foreign_id != "quick":
+            cluster.clock.advance(timedelta(seconds=0.1))
+            for run_id in others:
+                if run_id != run.run_id:
+                    client.cancel(run_id, reason="sold out")
+        return Status.SHIPPED
+
+    others: list[str] = []
+    client = cluster.client().engine
+    cluster.driver.serve(orders)
+    cluster.engine.trigger(orders, "quick", Order())
+    cluster.driver.run()  # from now on bodies are thought quick, and many are looked up at once
+    answers = cluster.engine.trigger_many(orders, [Trigger(f"o{n}", Order()) for n in range(20)])
+    others += [str(answer) for answer in answers]
+    cluster.driver.settle()
+    assert len(called) == 2
+    states = [cluster.record(run_id).state for run_id in others]
+    assert states.count(RunState.CANCELLED) == 19
+
+
+def test_look_up_that_is_fresh_serves_many(cluster: Cluster) -> None:
+    orders = Workflow("order processor", Order, Status, ends=(Status.SHIPPED,))
+    orders.add_step(Status.CREATED, lambda run: Status.SHIPPED, to=(Status.SHIPPED,))
+    cluster.driver.serve(orders)
+    cluster.engine.trigger(orders, "quick", Order())
+    cluster.driver.run()
+    cluster.store.script.calls.clear()
+    cluster.engine.trigger_many(orders, [Trigger(f"o{n}", Order()) for n in range(100)])
+    cluster.driver.run()
+    assert cluster.store.script.calls["lookup_many"] == 1
+
+
 # -- lag -------------------------------------------------------------------------------------------
 
 
