@@ -7,11 +7,12 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pytest
 from workflow_core.model import Event, Record, RunState, uuid7
@@ -99,6 +100,25 @@ class Child:
     def end(self) -> int:
         self.process.communicate(timeout=60)
         return self.process.returncode
+
+
+T = TypeVar("T")
+
+
+def in_time(call: Callable[[], T]) -> T:
+    """What the call answers; fails where it is not there long before its own time-out."""
+    answers: list[T] = []
+    thread = threading.Thread(target=lambda: answers.append(call()), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it was not woken"
+    return answers[0]
+
+
+@pytest.fixture
+def woken() -> Callable[[Callable[[], T]], T]:
+    """For calls that are to be woken, with a time-out of minutes."""
+    return in_time
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_migrations_make_the_schema_that_the_statements_are_written_for(
 def test_four_processes_agree_on_one_installation_when_they_make_a_new_file_at_once(
     path: Path, child: Callable[..., Any]
 ) -> None:
-    """Seen to fail without the look at the version inside the transaction."""
+    """Seen to fail with a deferred begin in place of the immediate one."""
     racers = [child(RACER, f"sqlite:///{path}") for _ in range(4)]
     for racer in racers:
         assert racer.hear() == "ready"

@@ -147,7 +147,7 @@ def work_on_timers(timeouts: SqlTimeoutStore, make: Any) -> None:
 
 
 def test_no_statement_scans_a_table_that_grows(explained: list[tuple[str, str]]) -> None:
-    """Seen to fail without each of the indexes, and with "live = 1" given as a parameter."""
+    """Seen to fail without the indexes of the outbox by run and by time."""
     assert len({sql for sql, _ in explained}) > 60, "the statements were seen"
     scans = [
         (step, sql)
@@ -170,6 +170,19 @@ def is_scan_of_all(found: re.Match[str], sql: str) -> bool:
         return False
     # in order of an index and cut off by a limit: only what is answered is looked at
     return not (" USING " in how and "limit" in sql.lower())
+
+
+def test_every_index_is_of_use_to_a_statement(
+    explained: list[tuple[str, str]], database: Database
+) -> None:
+    """Seen to fail without an index, and with a condition that is not the index's own."""
+    steps = " ".join(step for _, step in explained)
+    indexes = {
+        str(index.name)
+        for table in database.tables.metadata.tables.values()
+        for index in table.indexes
+    }
+    assert {name for name in indexes if f"INDEX {name} " not in f"{steps} "} == set()
 
 
 def test_pages_and_purges_start_where_they_should(explained: list[tuple[str, str]]) -> None:

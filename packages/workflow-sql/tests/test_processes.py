@@ -12,6 +12,7 @@ from workflow_core.ports import Write
 from workflow_sql import Database, SqlEventStreamer, SqlRecordStore
 
 SOON = timedelta(seconds=30)
+MINUTES = timedelta(minutes=10)
 
 PRELUDE = """
     import sys
@@ -95,7 +96,10 @@ def test_nothing_is_left_of_a_transaction_when_its_process_is_killed(
 
 
 def test_receiver_wakes_when_another_process_sends(
-    open_database: Callable[..., Database], path: Path, child: Callable[..., Any]
+    open_database: Callable[..., Database],
+    path: Path,
+    child: Callable[..., Any],
+    woken: Callable[..., Any],
 ) -> None:
     """One after the other, so that each is a wake-up of its own. Seen to fail without the pulse."""
     streamer = SqlEventStreamer(open_database(), instance="i")
@@ -104,7 +108,7 @@ def test_receiver_wakes_when_another_process_sends(
     assert sender.hear() == "ready"
     for number in range(5):
         sender.say(str(number))
-        (delivery,) = receiver.recv_many(10, SOON)
+        (delivery,) = woken(lambda: receiver.recv_many(10, MINUTES))
         assert delivery.event.id == f"e{number}"
         receiver.ack([delivery])
     assert sender.end() == 0

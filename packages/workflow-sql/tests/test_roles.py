@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -265,3 +266,22 @@ def test_blocked_acquire_takes_the_role_when_its_holders_lease_ends(
     clock.advance(LEASE)
     thread.join(30)
     assert [lease.suspect for lease in got] == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing to test without fork")
+def test_roles_stay_the_parents_when_it_forks(member: Callable[[str], SqlRoleScheduler]) -> None:
+    """Seen to fail with the session kept: the child went on as the holder, and closing freed it."""
+    one = member("one")
+    lease = granted(one.try_acquire("role"))
+    child = os.fork()
+    if not child:
+        try:
+            lost = lease.lost.is_set()
+            refused = one.try_acquire("role") is None
+            one.close()
+            os._exit(0 if lost and refused else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not lease.lost.is_set()
+    assert one.holders(["role"]) == {"role": "one"}
