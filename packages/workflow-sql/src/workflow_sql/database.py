@@ -204,7 +204,7 @@ class Database(Closable):
             AdapterUnavailableError: no answer.
         """
         with self.told("scrubbing the database"):
-            if not self.dialect.scrub(self._connections):
+            if not self._connections.scrub():
                 logger.warning(
                     "erased data stays in the write-ahead log for now: a long read is in the way"
                 )

@@ -87,6 +87,13 @@ class Connections(ABC):
         """
 
     @abstractmethod
+    def scrub(self) -> bool:
+        """Overwrite what deleted rows left behind, as far as can be; False: it was in use.
+
+        Raises the driver's errors.
+        """
+
+    @abstractmethod
     def forsake(self) -> None:
         """In a forked child: forget all connections without touching them."""
 
@@ -178,7 +185,3 @@ class Dialect(ABC):
     @abstractmethod
     def marks_query(self, tables: Tables) -> str:
         """Selects (up to which id all events are settled, number of changes of roles)."""
-
-    @abstractmethod
-    def scrub(self, connections: Connections) -> bool:
-        """Overwrite what deleted rows left behind, as far as can be; False: it was in use."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
@@ -156,17 +155,6 @@ class SqliteDialect(Dialect):
             f" where name = '{tables.events.name}'), 0), role_changes"
             f" from {tables.installation.name}"
         )
-
-    def scrub(self, connections: Connections) -> bool:  # noqa: D102
-        # deleted content is overwritten in the file ("secure_delete"), but stays in the log of
-        # pages until that is copied back and cut to nothing
-        with connections.reading() as connection:
-            for _ in range(20):
-                busy = connection.exec_driver_sql("pragma wal_checkpoint(truncate)").scalar_one()
-                if not busy:
-                    return True
-                time.sleep(0.01)
-        return False
 
 
 @lru_cache(maxsize=256)

@@ -24,6 +24,7 @@ __all__ = ["SqliteConnections"]
 _IDLE_READERS = 8  # kept open between uses
 _FIRST_PAUSE = 0.0005  # seconds between two tries to get the file's write lock
 _LONGEST_PAUSE = 0.005
+_SCRUBS = 20  # tries, before a reader that stays is let be
 
 
 class SqliteConnections(Connections):
@@ -149,6 +150,20 @@ class SqliteConnections(Connections):
         if writer is not None:
             with suppress(Exception):
                 writer.close()
+
+    def scrub(self) -> bool:  # noqa: D102
+        # deleted content is overwritten in the file ("secure_delete"), but stays in the log of
+        # pages until that is copied back and cut to nothing. A try that waits holds up all writers
+        connection = self._open(waits=False)
+        try:
+            for _ in range(_SCRUBS):
+                busy, *_ = _driver(connection).execute("pragma wal_checkpoint(truncate)").fetchone()
+                if not busy:
+                    return True
+                time.sleep(_LONGEST_PAUSE)
+            return False
+        finally:
+            connection.close()
 
     # -- opening and closing -------------------------------------------------------------------
 
