@@ -292,6 +292,7 @@ def test_verb_gives_up_when_it_loses_for_ever(
 def test_verb_whose_answer_was_lost_is_done_once(
     cluster: Cluster, orders: Workflow[Order, Status]
 ) -> None:
+    """Seen to fail with a write id per try: the resume was told that the run is not paused."""
     run_id = cluster.engine.trigger(orders, "order-1", Order())
     for verb in all_verbs(cluster, run_id):
         version = cluster.record(run_id).version

@@ -46,7 +46,7 @@ def an_order_workflow() -> Workflow[Order, Status]:
 
 
 def test_event_is_worked_on_when_the_replica_has_no_run_yet(cluster: Cluster) -> None:
-    """Seen to fail when a run missing in the look-up was dropped: it never left CREATED."""
+    """Seen to fail when only the replica was asked: the run never left CREATED."""
     orders = an_order_workflow()
     cluster.store.replica = {}
     cluster.driver.serve(orders)

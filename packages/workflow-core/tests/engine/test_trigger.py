@@ -203,7 +203,7 @@ def test_key_twice_in_a_batch_begins_one_run(
 def test_lost_answer_makes_one_run_and_no_false_conflict(
     cluster: Cluster, orders: Workflow[Order, Status], key: str | None
 ) -> None:
-    """Seen to fail when the second try wrote another write id: it found itself in progress."""
+    """Seen to fail when neither write id nor run id told that the first try took effect."""
     cluster.driver.serve(orders)
     cluster.store.script.fail("commit", took_effect=True, times=2)
     run_id = cluster.engine.trigger(orders, "order-1", Order(), idempotency_key=key)
