@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from workflow_core.ports import Clock
 
-__all__ = ["AsyncBodies", "Done", "ThreadedLoop"]
+__all__ = ["AsyncBodies", "Done", "ThreadedLoop", "begin"]
 
 logger = logging.getLogger("workflow_core.engine")
 
@@ -101,7 +101,7 @@ class ThreadedLoop(AsyncBodies):
             body.close()
             return
         assert self._loop is not None
-        task = self._loop.create_task(conclude(body, done))
+        task = begin(self._loop, body, done)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -125,7 +125,16 @@ class ThreadedLoop(AsyncBodies):
             loop.close()
 
 
-async def conclude(body: Coroutine[Any, Any, object], done: Done) -> None:
+def begin(
+    loop: asyncio.AbstractEventLoop, body: Coroutine[Any, Any, object], done: Done
+) -> asyncio.Task[None]:
+    """Begin a body on the loop's own thread."""
+    task = loop.create_task(_conclude(body, done))
+    task.add_done_callback(lambda _: body.close())  # else one cancelled before its turn would warn
+    return task
+
+
+async def _conclude(body: Coroutine[Any, Any, object], done: Done) -> None:
     """Await a body and tell how it ended."""
     try:
         answer = await body

@@ -161,12 +161,12 @@ class Window:
                     self._requeue(chunk.take_back())
                     self._done.notify()
             # More threads help only where bodies wait for something; else they fight for Python.
-            all_wait = all(self._waits(chunk, now) for chunk in self._chunks)
-            more = self._could_begin() if all_wait and not self._closing else 0
+            waits = [self._waits(chunk, now) for chunk in self._chunks]
+            more = self._could_begin() if all(waits) and not self._closing else 0
             if more and self._idle_workers:
                 self._work.notify()
                 more = 0
-        if more:
+        if more and waits:  # without any chunk the workers are on their way to claim one
             self.on_crowded(more)
 
     def _waits(self, chunk: Chunk, now: float) -> bool:

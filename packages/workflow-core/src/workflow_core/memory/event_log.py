@@ -259,6 +259,25 @@ class EventLog:
                     oldest = min(oldest, partition.arrivals[position - partition.base])
         return now - oldest
 
+    def waiting(self, topic: str, name: str, run_id: str) -> list[Event]:
+        """The run's events that the name will yet be handed: for simulations.
+
+        What an open reader has handed out, and the name has not acked, comes again only when that
+        reader is closed.
+        """
+        if topic not in self._topics:
+            return []
+        partition = self._topics[topic][partition_of(run_id)]
+        cursor = partition.cursors.get(name) or _Cursor(partition.base)
+        feeds = [feed.next for feed in partition.feeds if feed.reader.name == name]
+        first = max(cursor.position, partition.base, min(feeds, default=0))
+        return [
+            partition.events[offset - partition.base]
+            for offset in range(first, partition.end)
+            if offset not in cursor.acked
+            and partition.events[offset - partition.base].run_id == run_id
+        ]
+
     def size(self) -> int:
         """How many events are kept."""
         return sum(len(part.events) for parts in self._topics.values() for part in parts)

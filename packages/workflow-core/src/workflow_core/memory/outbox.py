@@ -58,6 +58,10 @@ class Outbox:
         """Those of the ids that have a row, each once."""
         return [id_ for id_ in dict.fromkeys(ids) if id_ in self._rows]
 
+    def rows(self) -> list[OutboxEvent]:
+        """All of them, due or not, held or not: for simulations."""
+        return list(self._rows.values())
+
     def has_rows_of(self, run_id: str) -> bool:
         """Whether an event of this run is on its way, due or not, held or not."""
         return run_id in self._per_run

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
-from workflow_core.engine.bodies import AsyncBodies, Done, conclude
+from workflow_core.engine.bodies import AsyncBodies, Done, begin
 from workflow_core.ports import Clock
 
 __all__ = ["DrivenLoop"]
@@ -25,7 +25,7 @@ class DrivenLoop(AsyncBodies):
 
     def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
         """The body begins at the next poll."""
-        task = self._loop.create_task(conclude(body, done))
+        task = begin(self._loop, body, done)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -1,0 +1,128 @@
+"""What must hold at every moment, and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+from workflow_core.definition import Run, Workflow
+from workflow_core.memory import MemoryDatabase
+from workflow_core.model import Record, names
+from workflow_core.testing.simulation.invariant_error import InvariantError
+from workflow_core.testing.simulation.member import Member
+
+__all__ = ["DriveInvariant", "Executions", "check_end"]
+
+
+class DriveInvariant:
+    """Each live run at a status with a step, not skipped, has its current version somewhere.
+
+    That is in an outbox row, in an event that will be handed out, or in hand of a living member.
+    An event that a living member's receiver has handed out, and that is neither acked nor in hand,
+    is leaked: it comes again only when that receiver is closed.
+
+    Args:
+        workflow: what is served.
+        records: the database with runs and outbox.
+        stream: the database with events.
+    """
+
+    def __init__(
+        self, workflow: Workflow[Any, Any], records: MemoryDatabase, stream: MemoryDatabase
+    ) -> None:
+        self._workflow = workflow
+        self._records = records
+        self._stream = stream
+        self._consumer = names.consumer(workflow.name, "main")
+        self._lost: dict[str, int] = {}
+
+    def lose(self, run_id: str, version: int) -> None:
+        """The event of this version was lost on its way: only the reconciler can know."""
+        self._lost[run_id] = max(version, self._lost.get(run_id, 0))
+
+    def check(self, members: Iterable[Member]) -> None:
+        """Raises InvariantError for the first run without a driver."""
+        living = list(members)
+        rows: set[tuple[str, int]] | None = None
+        for record in self._records.runs.rows.values():
+            if not self._needs_a_driver(record):
+                continue
+            run_id, version = record.run_id, record.version
+            if any(member.holds(run_id, version) for member in living) or self._travels(record):
+                continue
+            if rows is None:
+                rows = {(r.event.run_id, r.event.version) for r in self._records.outbox.rows()}
+            if (run_id, version) not in rows:
+                raise InvariantError(
+                    f"run {run_id} has no driver at version {version}: {told(record)}"
+                )
+
+    def _needs_a_driver(self, record: Record) -> bool:
+        return (
+            record.state.is_driven
+            and not record.skipped
+            and record.status in self._workflow.steps
+            and self._lost.get(record.run_id) != record.version
+        )
+
+    def _travels(self, record: Record) -> bool:
+        topic = names.status_topic(record.workflow, record.status)
+        waiting = self._stream.log.waiting(topic, self._consumer, record.run_id)
+        return any(event.version == record.version for event in waiting)
+
+
+class Executions:
+    """Who executed what: an attempt runs once, at its time, by the step of its status.
+
+    It may run again when the member that ran it has died, or was stopped before it could commit.
+    """
+
+    def __init__(self, records: MemoryDatabase) -> None:
+        self._records = records
+        self._by: dict[tuple[str, int], Member] = {}
+        self._running: dict[str, Member] = {}
+        self.count = 0
+
+    def begin(self, run: Run[Any, Any], status: IntEnum, member: Member, now: datetime) -> None:
+        """Raises InvariantError where the body of the step of this status should not have begun."""
+        key = (run.run_id, run.version)
+        self.count += 1
+        before = self._by.get(key)
+        if before is not None and before.is_alive:
+            raise InvariantError(f"run {run.run_id} is executed twice at version {run.version}")
+        other = self._running.get(run.run_id)
+        if other is not None and other.is_alive:
+            raise InvariantError(f"run {run.run_id} is executed by {other.name} and {member.name}")
+        if run.status is not status:
+            raise InvariantError(f"run {run.run_id} is at {run.status!r}, not at {status!r}")
+        record = self._records.runs.rows[run.run_id]
+        due = record.next_try_at
+        if record.version == run.version and due is not None and now < due:
+            raise InvariantError(f"run {run.run_id} is executed {due - now} before its time")
+        self._by[key] = member
+        self._running[run.run_id] = member
+
+    def end(self, run: Run[Any, Any], member: Member) -> None:
+        """The body has ended."""
+        if self._running.get(run.run_id) is member:
+            del self._running[run.run_id]
+
+
+def check_end(records: MemoryDatabase) -> None:
+    """When all is over: every run has ended, and its history has no holes."""
+    for record in records.runs.rows.values():
+        if not record.state.is_finished:
+            raise InvariantError(f"run {record.run_id} is stuck: {told(record)}")
+        versions = [entry.version for entry in records.runs.history(record.run_id)]
+        if versions != list(range(1, record.version + 1)):
+            raise InvariantError(f"run {record.run_id} has holes in its history: {versions}")
+
+
+def told(record: Record) -> str:
+    """Where a run stands, in words."""
+    return (
+        f"status {record.status}, {record.state.name.lower()}, version {record.version}, "
+        f"{record.attempts} failed attempts, next try {record.next_try_at}"
+    )

@@ -1,0 +1,162 @@
+"""A member of the simulated cluster: one process with its engine, adapters and clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from workflow_core.definition import Workflow
+from workflow_core.discovery import Adapters
+from workflow_core.engine import Engine, EngineSettings
+from workflow_core.engine.bodies import AsyncBodies, Done
+from workflow_core.engine.process import Process
+from workflow_core.engine.runtime import Runtime
+from workflow_core.errors import WouldWaitForeverError
+from workflow_core.memory import MemoryDatabase
+from workflow_core.ports import AdapterContext, Clock
+from workflow_core.testing.loop import DrivenLoop
+from workflow_core.testing.simulation.faults import (
+    Faults,
+    FaultyRoles,
+    FaultyStore,
+    FaultyStreamer,
+)
+
+__all__ = ["Member", "SkewedClock"]
+
+T = TypeVar("T")
+
+_NOW = timedelta(0)
+
+
+class SkewedClock(Clock):
+    """A machine's clock that is wrong by a constant.
+
+    Args:
+        true: the right one.
+        by: how much this one is ahead; negative: behind.
+    """
+
+    def __init__(self, true: Clock, by: timedelta) -> None:
+        self._true = true
+        self._by = by
+
+    def now(self) -> datetime:
+        """The wrong time."""
+        return self._true.now() + self._by
+
+    def monotonic(self) -> float:
+        """Counted from another instant."""
+        return self._true.monotonic() + abs(self._by.total_seconds())
+
+
+class Member:
+    """A process.
+
+    Args:
+        name: its instance, unique.
+        records: the database with runs and roles.
+        stream: the database with events: the same where they are joined.
+        workflow: what it serves.
+        settings: its engine's.
+        faults: what happens to its calls.
+        clock: its own.
+        dice: where its engine's ids and jitter come from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        records: MemoryDatabase,
+        stream: MemoryDatabase,
+        workflow: Workflow[Any, Any],
+        settings: EngineSettings,
+        faults: Faults,
+        clock: Clock,
+        dice: random.Random,
+    ) -> None:
+        self.name = name
+        self.faults = faults
+        self.is_alive = True
+        self._databases = (records, stream)
+        self._loop = DrivenLoop(clock)
+        adapters = Adapters(
+            record_store=FaultyStore(records, faults),
+            event_streamer=FaultyStreamer(stream, faults, instance=name),
+            role_scheduler=FaultyRoles(records, faults, instance=name),
+            context=AdapterContext(instance=name, clock=clock),
+        )
+        self.engine = Engine(adapters, settings=settings, clock=clock, entropy=dice)
+        self._crew = self.engine.be_driven(_MemberRuntime(self._loop))
+        self._serving = self.engine.serving(workflow).start()
+
+    @property
+    def activities(self) -> list[tuple[str, Callable[[], bool]]]:
+        """What can be polled in it: a name, and what says whether there was work."""
+        polls = [(process.name, _polling(process)) for process in self._crew.processes]
+        return [*polls, ("async steps", self._loop.poll)]
+
+    def next_due(self) -> timedelta | None:
+        """How long until time alone gives it work."""
+        dues = [process.next_due() for process in self._crew.processes]
+        dues.append(self._loop.next_due())
+        return min((due for due in dues if due is not None), default=None)
+
+    def holds(self, run_id: str, version: int) -> bool:
+        """Whether it has this version of the run in hand."""
+        return self._serving._window.has(run_id, version)
+
+    def stop(self) -> None:
+        """End in order."""
+        self.engine.close()
+        self.is_alive = False
+
+    def die(self) -> None:
+        """As by kill -9: nothing is given back, others notice in time."""
+        self.is_alive = False
+        for database in dict.fromkeys(self._databases):
+            database.vanish(self.name)
+
+    def clean_up(self) -> None:
+        """Give the loop back, when nobody looks any more."""
+        self._loop.close()
+
+
+def _polling(process: Process) -> Callable[[], bool]:
+    return lambda: process.poll(_NOW)
+
+
+class _MemberRuntime(Runtime):
+    manual = True
+
+    def __init__(self, loop: DrivenLoop) -> None:
+        self._loop = loop
+
+    def bodies(self) -> AsyncBodies:
+        return _Bodies(self._loop)
+
+    def result(self, future: Future[T], timeout: timedelta) -> T:
+        raise WouldWaitForeverError("nothing waits within a simulation")
+
+    def errand(self, call: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(call())
+        return future
+
+
+class _Bodies(AsyncBodies):
+    """The member's loop, which outlives its serving."""
+
+    def __init__(self, loop: DrivenLoop) -> None:
+        self._loop = loop
+
+    def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
+        self._loop.start(body, done)
+
+    def close(self) -> None:
+        """What runs is abandoned: its answer reaches nobody."""
+        self.is_closed = True
