@@ -29,6 +29,7 @@ from workflow_core.memory.record_store import MemoryTransaction
 from workflow_core.model import Event, OutboxEvent, Page, Record, RecordQuery
 from workflow_core.ports import (
     AdapterContext,
+    Clock,
     Delivery,
     EventSender,
     Outcome,
@@ -247,6 +248,20 @@ class ScriptedReceiver(Receiver[Event]):
         self._receiver.close()
 
 
+class SkewedClock(Clock):
+    """Ahead of the true one, or behind it, both sides."""
+
+    def __init__(self, true: Clock, ahead: timedelta) -> None:
+        self._true = true
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        return self._true.now() + self._ahead
+
+    def monotonic(self) -> float:
+        return self._true.monotonic() + self._ahead.total_seconds()
+
+
 class Member:
     """An engine of the cluster with its adapters."""
 
@@ -269,7 +284,9 @@ class Cluster:
         self.engine, self.store, self.streamer = first.engine, first.store, first.streamer
         self.driver = Driver(self.engine, clock=self.clock)
 
-    def _make(self, instance: str, *, client: bool = False) -> Member:
+    def _make(
+        self, instance: str, *, client: bool = False, clock_ahead: timedelta = timedelta(0)
+    ) -> Member:
         store = ScriptedStore(self.records)
         streamer = ScriptedStreamer(self.stream, instance=instance)
         adapters = Adapters(
@@ -279,12 +296,17 @@ class Cluster:
             timeout_store=MemoryTimeoutStore(self.records),
             context=AdapterContext(instance=instance, clock=self.clock),
         )
-        engine = Engine(adapters, settings=self.settings, entropy=random.Random(instance))
+        engine = Engine(
+            adapters,
+            settings=self.settings,
+            clock=SkewedClock(self.clock, clock_ahead),
+            entropy=random.Random(instance),
+        )
         return Member(engine, store, streamer)
 
-    def join(self, instance: str) -> Member:
-        """One more engine, driven too."""
-        member = self._make(instance)
+    def join(self, instance: str, *, clock_ahead: timedelta = timedelta(0)) -> Member:
+        """One more engine, driven too; its own clock may be off, the databases' never is."""
+        member = self._make(instance, clock_ahead=clock_ahead)
         self.driver.add(member.engine)
         return member
 

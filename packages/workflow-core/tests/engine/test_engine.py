@@ -172,6 +172,25 @@ def test_close_stops_serving_and_closes_the_adapters(
         cluster.store.check_health()
 
 
+def test_steps_that_finish_while_the_engine_closes_may_use_it(
+    cluster: Cluster, orders: Workflow[Order, Status], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deploy costs no attempt. Seen to fail when close refused the verbs before it stopped."""
+    serving = cluster.driver.serve(orders)
+    begun: list[str] = []
+    stop = serving.stop
+
+    def finish_and_stop() -> None:
+        begun.append(cluster.engine.trigger(orders, "o", Order()))
+        with pytest.raises(StoppedError):
+            cluster.engine.serving(orders)
+        stop()
+
+    monkeypatch.setattr(serving, "stop", finish_and_stop)
+    cluster.engine.close()
+    assert list(cluster.records.runs.rows) == begun
+
+
 def test_every_verb_says_that_the_engine_is_closed(
     cluster: Cluster, orders: Workflow[Order, Status]
 ) -> None:

@@ -275,6 +275,8 @@ def test_runs_go_on_when_the_outbox_was_lost(
 
 
 def test_step_that_is_deployed_under_waiting_runs_drives_them(cluster: Cluster) -> None:
+    """Seen to fail when no round of the reconciler began with the start of a process."""
+
     def deploy(*, with_step: bool) -> Workflow[Order, Status]:
         orders = Workflow("order processor", Order, Status, ends=(Status.SHIPPED,))
         orders.add_step(Status.CREATED, lambda run: Status.PAID, to=(Status.PAID,))

@@ -306,6 +306,7 @@ def test_bad_input_is_refused_by_name_and_harms_no_other(
     error: type[InputError],
     told: str,
 ) -> None:
+    """Seen to fail when texts and statuses were taken as they came, and each check left out."""
     answers = joined.engine.trigger_many(
         orders, [Trigger("one", Order()), make(), Trigger("two", Order())]
     )

@@ -22,7 +22,7 @@ from workflow_core.engine.runtime import Runtime
 from workflow_core.engine.serving import Serving
 from workflow_core.engine.settings import EngineSettings
 from workflow_core.engine.transition import Identity
-from workflow_core.errors import DefinitionError, ServingError, WorkflowError
+from workflow_core.errors import DefinitionError, ServingError, StoppedError, WorkflowError
 from workflow_core.model import names
 from workflow_core.ports import Clock, SystemClock
 
@@ -77,6 +77,7 @@ class Engine(Client):
         )
         self._adapters = adapters
         self._serving: Serving | None = None
+        self._closing = False
         self._lock = threading.Lock()
 
     # -- making one ----------------------------------------------------------------------------
@@ -142,8 +143,9 @@ class Engine(Client):
             ServingError: the engine is a client only, or serves already.
             DefinitionError: a workflow is declared wrongly, or two would share their topics.
         """
-        self._check_open()
         with self._lock:
+            if self._closing:
+                raise StoppedError("this engine is closed")
             if self._serving is not None and not self._serving.wait(timedelta(0)):
                 raise ServingError(
                     "this engine serves already", hint="Give all workflows to one serving()"
@@ -162,13 +164,14 @@ class Engine(Client):
         Any thread. An interruption leaves nothing lost; what is open then closes with the process.
         """
         with self._lock:
-            if self._closed:
+            if self._closing:
                 return
-            self._closed = True
+            self._closing = True
         try:
             if self._serving is not None:
-                self._serving.stop()
+                self._serving.stop()  # steps that finish in its grace time may still use the verbs
         finally:
+            self._closed = True
             self._close_rest()
 
     def __enter__(self) -> Self:
