@@ -289,8 +289,9 @@ def test_step_that_is_deployed_under_waiting_runs_drives_them(cluster: Cluster) 
 
     before = deploy(with_step=False)
     serving = cluster.driver.serve(before)
+    cluster.streamer.loses = lambda event: event.topic.endswith("-2")  # kept for a while only
     answers = cluster.engine.trigger_many(before, [Trigger(f"o{n}", Order()) for n in range(1200)])
-    cluster.driver.advance(timedelta(hours=2))  # the events at PAID are gone with their time
+    cluster.driver.advance(timedelta(hours=2))
     assert {cluster.record(str(i)).status for i in answers} == {2}
     serving.stop()
     cluster.streamer.loses = lambda event: False
