@@ -155,6 +155,14 @@ def test_connection_is_refused_when_it_is_of_another_database(
         store.join("sqlite:///orders.db")
 
 
+def test_asynchronous_connection_is_refused_with_the_way_to_do_it(store: SqlRecordStore) -> None:
+    class AsyncConnection:
+        def run_sync(self) -> None: ...
+
+    with pytest.raises(InputError, match="from within its run_sync"):
+        store.join(AsyncConnection())
+
+
 def test_connection_is_refused_when_each_statement_commits(
     store: SqlRecordStore, path: Path, make: Any
 ) -> None:

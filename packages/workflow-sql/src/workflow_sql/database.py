@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, Executable
-from workflow_core.errors import ClosedError
+from workflow_core.errors import AdapterError, ClosedError
 from workflow_core.ports import AdapterContext, Clock, Closable, Secret
 
 from workflow_sql import migrations
@@ -133,7 +133,7 @@ class Database(Closable):
             ClosedError: the database was closed.
         """
         with self.told(doing), self._connections.reading() as connection:
-            cursor = _cursor(connection)
+            cursor = self.dialect.cursor(connection)
             try:
                 yield cursor
             finally:
@@ -176,7 +176,7 @@ class Database(Closable):
         with self.told(doing):
             connection = self._connections.begin(wait, urgent=urgent)
         try:
-            writing = Writing(connection, _cursor(connection), self.now())
+            writing = Writing(connection, self.dialect.cursor(connection), self.now())
             yield writing
         except BaseException:
             with self.told(doing):
@@ -185,7 +185,9 @@ class Database(Closable):
         with self.told(doing):
             self._connections.end(connection, commit=True)
         if writing.wakes:
-            self.watch.refresh()
+            # committed is committed: whoever waits finds out a little later by itself
+            with suppress(AdapterError):
+                self.watch.refresh()
 
     @contextmanager
     def told(self, doing: str) -> Iterator[None]:
@@ -245,8 +247,3 @@ class Database(Closable):
     def _read_marks(self) -> Marks:
         with self.reading("watching the database") as cursor:
             return self.marks(cursor)
-
-
-def _cursor(connection: Connection) -> Cursor:
-    # the proxied connection's own attribute: its methods would cost as much as a look-up
-    return cast(Cursor, cast(Any, connection.connection.dbapi_connection).cursor())

@@ -39,4 +39,5 @@ def _reset_all() -> None:
             reset()
 
 
-os.register_at_fork(after_in_child=_reset_all)
+if hasattr(os, "register_at_fork"):  # not everywhere there is a fork
+    os.register_at_fork(after_in_child=_reset_all)

@@ -273,8 +273,8 @@ def timer_row(timeout: Timeout, now: int) -> Row:
         later(now, timeout.delay),
         timeout.attempts,
         timeout.error,
-        False,
-        False,
+        0,
+        0,
     )
 
 

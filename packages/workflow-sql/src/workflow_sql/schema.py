@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Index,
     Integer,
@@ -108,7 +107,7 @@ def tables(prefix: str, instant: TypeEngine[int]) -> Tables:
             *_required(Text, "last_error", "reason"),
             Column("pause_kind", Text),
             *_required(BigInteger, "auto_resumes"),
-            *_required(Boolean, "skipped"),
+            *_required(SmallInteger, "skipped"),
             *_required(Text, "passed", "resumed", "headers"),
             index("records_live_key", "workflow", "foreign_id", unique=True, where=LIVE),
             index("records_live", "workflow", "created_at", "run_id", where=LIVE),
@@ -147,7 +146,7 @@ def tables(prefix: str, instant: TypeEngine[int]) -> Tables:
             *_required(instant, "due_at"),
             *_required(BigInteger, "attempts"),
             *_required(Text, "error"),
-            *_required(Boolean, "parked", "closed"),
+            *_required(SmallInteger, "parked", "closed"),
             index("timers_due", "workflow", "due_at", where="closed = 0 and parked = 0"),
             index("timers_open", "workflow", "timer_key", where="closed = 0"),
             index("timers_by_run", "run_id"),

@@ -103,7 +103,11 @@ class Connections(ABC):
 
 
 class Dialect(ABC):
-    """One database's ways. Stateless; any thread."""
+    """One database's ways. Stateless; any thread.
+
+    Fixed statements mark their parameters with "?". Where a driver has another mark, the dialect's
+    cursors translate.
+    """
 
     name: str
     """SQLAlchemy's name for it."""
@@ -137,6 +141,10 @@ class Dialect(ABC):
         """Whether the driver's error means: others were in the way, retry the transaction."""
 
     @abstractmethod
+    def cursor(self, connection: Connection) -> Cursor:
+        """The driver's own cursor on SQLAlchemy's connection."""
+
+    @abstractmethod
     def driver_cursor(self, connection: object) -> Cursor | None:
         """A cursor of the driver's own `connection` of a caller; None: it is not this driver's."""
 
@@ -160,6 +168,10 @@ class Dialect(ABC):
         self, cursor: Cursor, table: str, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> list[bool]:
         """Insert each row unless it breaks a unique key; tells which were inserted, in order."""
+
+    @abstractmethod
+    def delete_taken(self, cursor: Cursor, table: str, ids: Sequence[str]) -> list[str]:
+        """Delete the rows with these ids; tells which were there."""
 
     @abstractmethod
     def update_each(self, cursor: Cursor, sql: str, rows: Sequence[Row]) -> list[bool]:

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import URL, BigInteger
+from sqlalchemy import URL, BigInteger, Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
@@ -100,6 +100,11 @@ class SqliteDialect(Dialect):
     def is_contention(self, error: BaseException) -> bool:  # noqa: D102
         return _primary_code(_driver_error(error)) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
+    def cursor(self, connection: Connection) -> Cursor:  # noqa: D102
+        # not by way of the pool's proxy, which would cost as much as a look-up
+        driver: Any = connection.connection.dbapi_connection
+        return cast(Cursor, driver.cursor())
+
     def driver_cursor(self, connection: object) -> Cursor | None:  # noqa: D102
         if isinstance(connection, sqlite3.Connection):
             return connection.cursor()
@@ -126,6 +131,12 @@ class SqliteDialect(Dialect):
         self, cursor: Cursor, table: str, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> list[bool]:
         return self.update_each(cursor, _insert(table, columns), rows)
+
+    def delete_taken(self, cursor: Cursor, table: str, ids: Sequence[str]) -> list[str]:  # noqa: D102
+        cursor.execute(
+            f"delete from {table} where {self.within('id')} returning id", (self.pack(ids),)
+        )
+        return [row[0] for row in cursor.fetchall()]
 
     def update_each(  # noqa: D102
         self, cursor: Cursor, sql: str, rows: Sequence[Row]

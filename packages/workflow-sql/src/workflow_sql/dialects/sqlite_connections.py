@@ -143,6 +143,8 @@ class SqliteConnections(Connections):
                 self._drop_writer()
                 raise
             finally:
+                if self._closed:
+                    self._drop_writer()
                 self._turns.release()
 
     def _drop_writer(self) -> None:
@@ -224,9 +226,10 @@ class SqliteConnections(Connections):
             if self._watch is not None:
                 self._watch.close()
                 self._watch = None
-        if self._turns.acquire(self._lock_timeout):
-            self._drop_writer()
-            self._turns.release()
+        with suppress(RuntimeError):  # closed from within a transaction, which is yet to end
+            if self._turns.acquire(self._lock_timeout):
+                self._drop_writer()
+                self._turns.release()
 
 
 def _driver(connection: Connection) -> Any:

@@ -16,6 +16,7 @@ from workflow_core.ports import Delivery, Receiver
 
 from workflow_sql.database import Database
 from workflow_sql.events.cursors import Cursors, Fetched, Lane, Progress
+from workflow_sql.forking import in_forked_child
 
 __all__ = ["SqlReceiver"]
 
@@ -75,6 +76,7 @@ class SqlReceiver(Receiver[Event]):
         self._passed = {acked for ids in self._acked.values() for acked in ids}
         self._unsaved: set[Lane] = set()
         self._save_at = 0.0
+        in_forked_child(self._forked)
         self._show_at = time.monotonic() + _SHOW_EVERY
 
     # -- receiving -----------------------------------------------------------------------------
@@ -223,6 +225,11 @@ class SqlReceiver(Receiver[Event]):
                     self._cursors.resign(writing, self._id)
             except AdapterError as error:
                 logger.warning("what was acked in the last second may come again: %s", error)
+
+    def _forked(self) -> None:
+        """The receiver is the parent's; what the child inherited of it is closed."""
+        self._closed = True
+        self._lock = threading.Lock()
 
     def _check_open(self) -> None:
         if self._closed:

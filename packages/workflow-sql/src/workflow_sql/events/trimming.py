@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
+
+from workflow_core.errors import AdapterUnavailableError
 
 from workflow_sql.database import Database
 from workflow_sql.dialects import Cursor
@@ -17,6 +20,7 @@ __all__ = ["Trimming"]
 logger = logging.getLogger(__name__)
 
 _EVERY = timedelta(minutes=1)
+_PATIENCE = timedelta(seconds=0.5)
 _AT_ONCE = 1_000  # rows in one transaction, so that others can write in between
 _FORGOTTEN = timedelta(days=7)  # a consumer not seen for so long holds nothing up
 
@@ -57,24 +61,25 @@ class Trimming:
         )
 
     def trim_if_due(self) -> None:
-        """Do a small part of the work, if there is any and no other process does it.
-
-        Cheap when it is not due. Raises:
-            AdapterUnavailableError: no answer.
-        """
+        """Do a small part of the work, if there is any and no other process does it."""
         if not self._up_to and self._database.now() < self._next_look:
             return
         if not self._turn.acquire(blocking=False):
             return  # another receiver of this process is at it
         try:
-            if self._up_to:
-                self._delete_some(self._up_to)
-            else:
-                self._next_look = later(self._database.now(), _EVERY)
-                if self._database.watch.marks.events and self._is_mine():
-                    self._up_to = self._find()
+            # where others are in the way it can wait: those who receive cannot
+            with suppress(AdapterUnavailableError):
+                self._go_on()
         finally:
             self._turn.release()
+
+    def _go_on(self) -> None:
+        if self._up_to:
+            self._delete_some(self._up_to)
+            return
+        self._next_look = later(self._database.now(), _EVERY)
+        if self._database.watch.marks.events and self._is_mine():
+            self._up_to = self._find()
 
     def trim(self) -> int:
         """Delete all that can go; answers how many rows went.
@@ -107,7 +112,7 @@ class Trimming:
             cursor.execute(f"select trim_at from {self._installation}")
             if cursor.fetchone()[0] > self._database.now():
                 return False
-        with self._database.writing("taking the turn to trim") as writing:
+        with self._database.writing("taking the turn to trim", timeout=_PATIENCE) as writing:
             writing.cursor.execute(
                 f"update {self._installation} set trim_at = ? where trim_at <= ?",
                 (later(writing.now, _EVERY), writing.now),
@@ -157,7 +162,7 @@ class Trimming:
     def _delete_some(self, up_to: dict[Lane, int]) -> int:
         """One transaction's worth; lanes that are done with are taken out of `up_to`."""
         gone = 0
-        with self._database.writing("trimming events") as writing:
+        with self._database.writing("trimming events", timeout=_PATIENCE) as writing:
             for (topic, part), last in list(up_to.items()):
                 wanted = _AT_ONCE - gone
                 writing.cursor.execute(self._delete, (topic, part, last, wanted))

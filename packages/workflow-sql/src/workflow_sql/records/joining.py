@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 from workflow_core.errors import InputError
@@ -38,12 +37,11 @@ class Joining:
             raise _stranger(f"it is one of {alchemy.dialect.name}")
         if not alchemy.in_transaction():
             alchemy.begin()  # else its commit would not know that there is something to commit
-        driver: Any = alchemy.connection.dbapi_connection
-        cursor = driver.cursor()
+        cursor = self._database.dialect.cursor(alchemy)
         if alchemy.engine not in self._known:
             self._check(cursor)
             self._known.add(alchemy.engine)
-        return driver, cursor
+        return alchemy.connection.dbapi_connection, cursor
 
     def _of_driver(self, connection: object) -> tuple[object, Cursor]:
         cursor = self._database.dialect.driver_cursor(connection)

@@ -106,7 +106,7 @@ class Listing:
         due = columns.next_try_at.is_(None) | (columns.next_try_at <= self._database.now())
         return [
             *self._in_states([state for state in RunState if state.is_driven]),
-            ~columns.skipped,
+            columns.skipped == 0,
             due,
             self.without_events(),
         ]

@@ -74,14 +74,9 @@ class SqlTransaction(StoreTransaction):
 
     def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
         """See `StoreTransaction.delete_outbox_events`; raises as `store_many`."""
-        dialect = self.database.dialect
+        database = self.database
         with self.part("deleting outbox events") as cursor:
-            cursor.execute(
-                f"delete from {self.database.tables.outbox.name}"
-                f" where {dialect.within('id')} returning id",
-                (dialect.pack(ids),),
-            )
-            return [row[0] for row in cursor.fetchall()]
+            return database.dialect.delete_taken(cursor, database.tables.outbox.name, ids)
 
     @contextmanager
     def part(self, doing: str) -> Iterator[Cursor]:

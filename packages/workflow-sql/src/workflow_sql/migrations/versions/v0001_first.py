@@ -81,7 +81,7 @@ def upgrade() -> None:
         *required(sa.Text, "last_error", "reason"),
         sa.Column("pause_kind", sa.Text),
         *required(sa.BigInteger, "auto_resumes"),
-        *required(sa.Boolean, "skipped"),
+        *required(sa.SmallInteger, "skipped"),
         *required(sa.Text, "passed", "resumed", "headers"),
     )
     live, ended = "live = 1", "live is null"
@@ -121,7 +121,7 @@ def upgrade() -> None:
         *required(instant, "due_at"),
         *required(sa.BigInteger, "attempts"),
         *required(sa.Text, "error"),
-        *required(sa.Boolean, "parked", "closed"),
+        *required(sa.SmallInteger, "parked", "closed"),
     )
     index("timers_due", "timers", "workflow", "due_at", where="closed = 0 and parked = 0")
     index("timers_open", "timers", "workflow", "timer_key", where="closed = 0")
