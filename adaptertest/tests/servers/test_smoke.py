@@ -1,7 +1,6 @@
 """Every server and variant, by its real client: the whole way from the fixture to an answer."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,20 +8,6 @@ import pytest
 from workflow_adaptertest.servers import KINDS, Server, ServerUrl, Space
 
 Ask = Callable[..., str]
-
-
-@pytest.fixture
-def ask() -> Ask:
-    """Runs a client to its end and answers what it printed."""
-
-    def run(*command: str, given: str = "") -> str:
-        done = subprocess.run(
-            command, input=given, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
-
-    return run
 
 
 @pytest.mark.parametrize("name", list(KINDS))
@@ -51,16 +36,16 @@ def test_mysql_is_the_real_one(mysql_server: Server, mariadb_server: Server, ask
 
 
 def test_replica_streams_what_the_primary_got(
-    postgres_replica_server: Server, postgres_replica_space: Space, ask: Ask
+    postgres_replica_server: Server,
+    postgres_replica_space: Space,
+    ask: Ask,
+    catch_up: Callable[[Server], None],
 ) -> None:
     primary = postgres_replica_server.client(postgres_replica_space.url)
     second = postgres_replica_space.url.at(postgres_replica_space.url.addresses[1:])
     replica = postgres_replica_server.client(second)
-    ask(*primary, "-c", "set synchronous_commit = remote_apply", "-c", "create table t (n int)")
-    wait = "select pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) from pg_stat_replication"
-    for _ in range(200):
-        if ask(*primary, "-c", wait) == "0":
-            break
+    ask(*primary, "-c", "create table t (n int)")
+    catch_up(postgres_replica_server)
     assert ask(*replica, "-c", "select pg_is_in_recovery(), count(*) from t") == "t|0"
 
 

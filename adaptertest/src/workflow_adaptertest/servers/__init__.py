@@ -6,6 +6,7 @@ Docker engine answers, else it is started from this machine's own programs.
 """
 
 from workflow_adaptertest.servers.errors import (
+    BadUrlError,
     CannotBreakError,
     DidNotStartError,
     NotAvailableError,
@@ -20,6 +21,7 @@ from workflow_adaptertest.servers.url import ServerUrl
 
 __all__ = [
     "KINDS",
+    "BadUrlError",
     "CannotBreakError",
     "DidNotStartError",
     "Fleet",

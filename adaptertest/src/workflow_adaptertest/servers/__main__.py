@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=["install", "start", "stop", "status", "urls"])
     parser.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args(arguments)
-    fleet = Fleet(given.folder.absolute())
+    fleet = Fleet(given.folder.resolve())
     begin = time.monotonic()
     try:
         names = [kind(name).name for name in given.names] or list(KINDS)

@@ -49,6 +49,9 @@ class Control(ABC):
     def wait_for(self, node: str) -> None:
         """Waits until the node answers."""
 
+    def settle(self) -> None:  # noqa: B027
+        """Waits until nodes that all run are one server again."""
+
     def fill_disk(self, node: str) -> None:
         """Leaves no byte free on the node's disk."""
         raise CannotBreakError(f"node {node} has no disk of its own that could be filled")
@@ -107,6 +110,9 @@ class FleetControl(Control):
 
     def wait_for(self, node: str) -> None:
         self._fleet.wait_for(self._name, [self._node(node)])
+
+    def settle(self) -> None:
+        self._fleet.settle(self._name)
 
     def fill_disk(self, node: str) -> None:
         disk.fill(self._node(node))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["CannotBreakError", "DidNotStartError", "NotAvailableError", "ServersError"]
+__all__ = ["BadUrlError", "CannotBreakError", "DidNotStartError", "NotAvailableError", "ServersError"]
 
 
 class ServersError(Exception):
     """The root of all errors of this room; its text is for the person at the machine."""
+
+
+class BadUrlError(ServersError):
+    """Somebody named a server by a text that is no URL of one."""
 
 
 class NotAvailableError(ServersError):

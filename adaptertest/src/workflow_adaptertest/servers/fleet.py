@@ -146,6 +146,15 @@ class Fleet:
         versions = [_wait_for(one, url, node) for node in nodes or self.nodes(name)]
         return versions[0] or one.version(self.tools)
 
+    def settle(self, name: str) -> None:
+        """Makes one server of the nodes again, if all of them run: a cluster heals, in time.
+
+        Raises:
+            DidNotStartError: not in time.
+        """
+        if all(find(node.note) is not None for node in self.nodes(name)):
+            kind(name).form(self.place(name))
+
     # -- using
 
     @contextmanager

@@ -40,6 +40,7 @@ class Source(ABC):
 
         Raises:
             NotAvailableError: there is none from here; the next source may have one.
+            BadUrlError: what somebody gave is no URL.
             DidNotStartError: there should be one, and it does not answer.
         """
 
@@ -158,7 +159,7 @@ def usual_sources(
         folder: for the servers of this machine; `FOLDER_VARIABLE` names another one.
         environment: where the URLs are looked for.
     """
-    fleet = Fleet(Path(environment.get(FOLDER_VARIABLE) or folder).absolute())
+    fleet = Fleet(Path(environment.get(FOLDER_VARIABLE) or folder).resolve())
     return Given(fleet, environment), Docker(fleet), Here(fleet)
 
 
@@ -178,6 +179,7 @@ class Servers:
 
         Raises:
             NotAvailableError: none has; the text says why, for each of them.
+            BadUrlError: the one that was given is no URL.
             DidNotStartError: one should have, and it does not answer.
         """
         with self._lock:

@@ -102,10 +102,11 @@ class Server:
         _each(self._control.kill, self._chosen(nodes))
 
     def start(self, *nodes: str) -> None:
-        """Starts nodes that do not run, and waits until all of these answer."""
+        """Starts nodes that do not run, waits until they answer and a cluster is whole again."""
         chosen = self._chosen(nodes)
         _each(self._control.start, chosen)
         _each(self._control.wait_for, chosen)
+        self._control.settle()
 
     def freeze(self, *nodes: str) -> None:
         """Stops nodes where they stand: connections stay open, and nothing is answered."""

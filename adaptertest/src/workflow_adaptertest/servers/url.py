@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from workflow_adaptertest.servers.errors import NotAvailableError
+from workflow_adaptertest.servers.errors import BadUrlError
 
 __all__ = ["Address", "ServerUrl"]
 
@@ -18,7 +18,7 @@ class ServerUrl:
     """A URL that may name several hosts, e.g. ``redis://127.0.0.1:7001,127.0.0.1:7002``.
 
     Attributes:
-        scheme: such as ``postgresql`` or ``kafka+sasl_ssl``.
+        scheme: such as ``postgresql`` or ``kafka+sasl-ssl``.
         addresses: host and port of each node, the first one is the node to write to.
         user: empty where there is none.
         password: shown by ``str()``, not by ``repr()``.
@@ -38,13 +38,13 @@ class ServerUrl:
         """Reads a URL; ``port`` stands where it names none.
 
         Raises:
-            NotAvailableError: the text is no such URL.
+            BadUrlError: the text is no such URL.
         """
         parts = urlsplit(text)
         credentials, _, hosts = parts.netloc.rpartition("@")
         user, _, password = credentials.partition(":")
         if not parts.scheme or not hosts:
-            raise NotAvailableError(f"{text!r} is no URL: it needs a scheme and a host")
+            raise BadUrlError(f"{text!r} is no URL: it needs a scheme and a host")
         return cls(
             scheme=parts.scheme,
             addresses=[_address(host, port) for host in hosts.split(",")],
@@ -89,7 +89,7 @@ def _address(text: str, port: int) -> Address:
     else:
         host, _, number = text.partition(":")
     if number and not number.isdecimal():
-        raise NotAvailableError(f"{text!r} is no host with a port")
+        raise BadUrlError(f"{text!r} is no host with a port")
     return host, int(number or port)
 
 

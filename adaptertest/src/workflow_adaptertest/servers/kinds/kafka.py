@@ -127,6 +127,9 @@ class KafkaBroker(Kind):
             "transaction.state.log.num.partitions": "4",
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
+            # how long a controller that was killed with its broker waits for that broker's old self
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
             "group.initial.rebalance.delay.ms": "0",  # else each first member waits for 3 s
             **self._more(node),
         }
@@ -151,7 +154,7 @@ class KafkaSecure(KafkaBroker):
 
     def url(self, place: Place) -> ServerUrl:
         return ServerUrl(
-            scheme="kafka+sasl_ssl",
+            scheme="kafka+sasl-ssl",
             addresses=[("127.0.0.1", place.ports["1"])],
             user=self.user,
             password=self.password,

@@ -50,6 +50,8 @@ class _Family(Kind):
             new = place.remade(node.data)
             run([*self._initialise(node, place.tools), f"--datadir={new}"], folder=node.folder)
             new.rename(node.data)
+        # left by a kill; the process that it names may be somebody else's, or not yet reaped
+        node.data.joinpath("server.sock.lock").unlink(missing_ok=True)
 
     def url(self, place: Place) -> ServerUrl:
         address = ("127.0.0.1", place.ports["primary"])

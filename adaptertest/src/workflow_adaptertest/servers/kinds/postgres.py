@@ -26,6 +26,7 @@ _SETTINGS = {
     # a killed process loses nothing that it handed to the system; only a killed machine would
     "fsync": "off",
     "full_page_writes": "off",
+    "wal_retrieve_retry_interval": "200ms",  # a replica whose primary was away: 5 s by default
     "max_wal_size": "64MB",
     "min_wal_size": "32MB",
 }
