@@ -321,6 +321,29 @@ def test_async_wait_is_over_in_time_and_forgotten(
     assert not cluster.store.script.calls["lookup_many"]
 
 
+def test_async_wait_that_is_cancelled_is_forgotten(
+    cluster: Cluster, orders: Workflow[Order, Status]
+) -> None:
+    """Seen to fail when only a wait that timed out was given up."""
+    parents = Workflow("parent", Order, Status, ends=(Status.SHIPPED,))
+
+    @parents.step(Status.CREATED)
+    async def await_child(run: OrderRun) -> Literal[Status.SHIPPED]:
+        wait = cluster.engine.aio.wait_for(orders, run.data.child, Status.PAID, timedelta(hours=1))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(wait, 3)
+        return Status.SHIPPED
+
+    child = cluster.engine.trigger(orders, "order-1", Order(total=1))
+    cluster.driver.serve(parents)
+    run_id = cluster.engine.trigger(parents, "order-1", Order(child=child))
+    cluster.driver.settle()
+    assert cluster.record(run_id).state is RunState.COMPLETED
+    cluster.store.script.calls.clear()
+    cluster.driver.run()
+    assert not cluster.store.script.calls["lookup_many"]
+
+
 def test_blocking_wait_in_an_async_step_is_told(
     cluster: Cluster, orders: Workflow[Order, Status]
 ) -> None:

@@ -74,16 +74,16 @@ class AsyncEngine:
     ) -> RunView[DataT, StatusT]:
         """As `Engine.wait_for`, without a thread."""
         future = self._engine.expect(workflow, run_id, status)
+        waiting = asyncio.wrap_future(future)
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            if not future.cancelled():  # answered in this very moment
-                return future.result()
-            engine = self._engine
-            raise await self._do(
-                lambda: engine.not_reached(workflow, run_id, status, timeout)
-            ) from None
+            answered, _ = await asyncio.wait([waiting], timeout=timeout.total_seconds())
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        if answered or not future.cancel():  # perhaps answered in this very moment
+            return await waiting
+        engine = self._engine
+        raise await self._do(lambda: engine.not_reached(workflow, run_id, status, timeout))
 
     async def view(
         self, workflow: Workflow[DataT, StatusT], run_id: str
