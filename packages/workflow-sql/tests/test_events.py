@@ -255,8 +255,14 @@ def test_blocked_receiver_wakes_when_another_handle_commits(
     """
     receiver = streamer.new_receiver([TOPIC], "steps")
     other = SqlEventStreamer(open_database(), instance="two")
-    sending = threading.Timer(0, lambda: send(other, [event]))
     event = make.event()
+
+    def send_once_it_waits() -> None:
+        while not streamer.database.watch._waiting:
+            threading.Event().wait(0.001)
+        send(other, [event])
+
+    sending = threading.Thread(target=send_once_it_waits, daemon=True)
     sending.start()
     assert ids(woken(lambda: receiver.recv_many(10, timedelta(minutes=10)))) == [event.id]
     sending.join()

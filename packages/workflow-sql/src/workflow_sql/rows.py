@@ -39,7 +39,9 @@ __all__ = [
     "headers_text",
     "history_entry_of",
     "outbox_row",
+    "passed_text",
     "record_of",
+    "resumed_text",
     "timeout_of",
     "timer_row",
 ]

@@ -45,7 +45,7 @@ _REFUSED = {
 }
 
 
-class Microseconds(TypeDecorator[int]):
+class _Microseconds(TypeDecorator[int]):
     """A point in time: whole microseconds since 1970, UTC."""
 
     impl = BigInteger
@@ -56,7 +56,7 @@ class SqliteDialect(Dialect):
     """SQLite 3.35 or newer, in WAL mode."""
 
     name = "sqlite"
-    instant = Microseconds()
+    instant = _Microseconds()
     # what cannot be bound to a parameter at all is among them: it is refused for good
     driver_errors = (sqlite3.Error, DBAPIError, OverflowError, UnicodeEncodeError)
     upgrades_itself = True
