@@ -177,7 +177,7 @@ def test_write_waits_its_turn_when_another_process_is_soon_done(
 
 
 def test_store_goes_on_when_the_disk_was_full(database: Database, make: Any) -> None:
-    """Seen to fail with SQLITE_FULL taken for a refusal: the batch was bisected row by row."""
+    """Seen to fail without SQLITE_FULL among the errors that are told in words."""
     store = SqlRecordStore(database)
     kept = make.record()
     store.store(Write(record=kept))
