@@ -1,5 +1,6 @@
 """What the servers' tests share."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -105,4 +106,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet of the test's own."""
     own = Fleet(tmp_path / "fleet")
     yield own
+    folders = [node.folder for name in own.entries() for node in own.nodes(name)]
     own.stop()
+    for folder in folders:  # PostgreSQL's may be outside this test's, which root alone can enter
+        shutil.rmtree(folder)

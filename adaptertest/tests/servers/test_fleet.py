@@ -201,6 +201,19 @@ def test_server_moves_when_somebody_has_its_port(fleet: Fleet) -> None:
         assert fleet.is_up("redis")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_server_that_moves_leaves_no_data_elsewhere(fleet: Fleet) -> None:
+    """Its data knows the old ports, and here it is not below the fleet's own folder."""
+    fleet.folder.mkdir(mode=0o700)
+    fleet.start(["postgres-replica"])
+    assert fleet.folder not in fleet.nodes("postgres-replica")[0].folder.parents
+    ports = [port for _, port in fleet.url("postgres-replica").addresses]
+    fleet.stop()
+    with socket.create_server(("127.0.0.1", ports[0])):
+        fleet.start(["postgres-replica"])
+        assert fleet.is_up("postgres-replica")
+
+
 def test_stop_is_content_with_nothing_to_stop(fleet: Fleet) -> None:
     fleet.stop()
     fleet.start(["redis"])
@@ -310,4 +323,3 @@ def test_closed_home_is_left_for_a_place_where_the_servers_user_may_be(tmp_path:
     assert place == hand_over(closed / "run" / "primary", "postgres")
     assert closed not in place.parents
     place.rmdir()
-    place.parent.rmdir()

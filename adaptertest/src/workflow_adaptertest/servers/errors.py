@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["BadUrlError", "CannotBreakError", "DidNotStartError", "NotAvailableError", "ServersError"]
+__all__ = [
+    "BadUrlError",
+    "CannotBreakError",
+    "DidNotStartError",
+    "NotAvailableError",
+    "ServersError",
+]
 
 
 class ServersError(Exception):

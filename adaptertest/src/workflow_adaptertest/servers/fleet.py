@@ -235,7 +235,7 @@ class Fleet:
                 return ports
             if all(map(is_free, ports.values())):
                 return ports
-        _remove(folder)  # the data of a cluster knows its ports
+        self._wipe(one, folder)  # the data of a cluster knows its ports
         numbers = free_ports(len(one.port_names))
         ports = dict(zip(one.port_names, numbers, strict=True))
         folder.mkdir(parents=True)
@@ -243,6 +243,13 @@ class Fleet:
         new.write_text(json.dumps(ports), encoding="utf-8")
         new.replace(ports_file)
         return ports
+
+    def _wipe(self, one: Kind, folder: Path) -> None:
+        # a node's folder may have had to be elsewhere, whatever its ports are
+        nowhere = Place(folder, dict.fromkeys(one.port_names, 0), self.tools)
+        for place in [*(node.folder for node in one.nodes(nowhere)), folder]:
+            if place.exists():
+                shutil.rmtree(place)
 
     def _bring_up(self, one: Kind, node: Node, place: Place) -> None:
         process = find(node.note)
@@ -283,11 +290,6 @@ class Fleet:
 
 
 _STATE = threading.Lock()  # servers start side by side in threads, and share one file
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _answers(one: Kind, url: ServerUrl, node: Node) -> bool:

@@ -140,13 +140,20 @@ def hand_over(folder: Path, user: str | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     account = pwd.getpwnam(user)
-    if not all(_may_enter(parent, account) for parent in folder.resolve().parents):
+    if not _may_reach(folder, account):
         digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-        folder = Path(tempfile.gettempdir()) / f"workflow-servers-{digest}" / folder.name
+        own = f"workflow-servers-{digest}"
+        # the first one may be a folder of this session's own, as closed as the other
+        places = [Path(place, own) for place in (tempfile.gettempdir(), "/var/tmp")]
+        folder = next((place for place in places if _may_reach(place, account)), folder)
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid != account.pw_uid:
         os.chown(folder, account.pw_uid, account.pw_gid)
     return folder
+
+
+def _may_reach(folder: Path, account: pwd.struct_passwd) -> bool:
+    return all(_may_enter(parent, account) for parent in folder.resolve().parents)
 
 
 def _may_enter(folder: Path, account: pwd.struct_passwd) -> bool:
