@@ -12,10 +12,12 @@ from workflow_core.engine.transition import Identity, Transition
 from workflow_core.model import Event, Record, names
 from workflow_core.ports import Delivery, Receiver, Write
 
-__all__ = ["Chunk", "Finished", "Item", "Lane", "Receipt"]
+__all__ = ["BATCH", "FRESH", "Chunk", "Finished", "Item", "Lane", "Receipt"]
 
 Receipt: TypeAlias = tuple[Receiver[Event], Delivery[Event]]
 
+BATCH = 500  # most items in one look-up and in one commit
+FRESH = 0.05  # seconds an item may wait between its look-up and its start
 _PACE_WEIGHT = 0.2  # of the newest body in the running mean
 
 
@@ -77,6 +79,28 @@ class Lane:
             and event.status in self.steps
             and event.target in ("", self.name)
         )
+
+    def free(self, step: Step) -> int:
+        """How many more bodies of the step may run in this process."""
+        return step.concurrency - self.running[step.status]
+
+    def could_begin(self) -> int:
+        """How many bodies could begin at once with what waits."""
+        return sum(
+            min(len(self.queues[status]), self.free(step)) for status, step in self.steps.items()
+        )
+
+    def take(self, step: Step) -> Chunk:
+        """Of what waits for the step as much as will have begun soon; some of it does wait."""
+        queue = self.queues[step.status]
+        if step.is_async:
+            count = bodies = min(self.free(step), len(queue), BATCH)
+        else:
+            pace, bodies = self.pace.get(step.status), 1
+            soon = 1 if pace is None else BATCH if pace <= 0 else int(FRESH / pace)
+            count = max(1, min(soon, len(queue), BATCH))
+        self.running[step.status] += bodies
+        return Chunk(self, step, deque(queue.popleft() for _ in range(count)))
 
     def learn(self, status: int, seconds: float) -> None:
         """Keep in mind how long a body of this status takes."""

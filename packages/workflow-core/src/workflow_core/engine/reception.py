@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 
-from workflow_core.engine.lane import Lane
+from workflow_core.engine.lane import BATCH, Lane
 from workflow_core.engine.process import Process
-from workflow_core.engine.window import BATCH, Window
+from workflow_core.engine.window import Window
 from workflow_core.errors import ClosedError
 from workflow_core.model import Event
 from workflow_core.ports import Delivery, EventStreamer, Receiver, Shards

@@ -26,8 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
-from workflow_core.definition import Step
-from workflow_core.engine.lane import Chunk, Finished, Item, Lane, Receipt
+from workflow_core.engine.lane import BATCH, FRESH, Chunk, Finished, Item, Lane, Receipt
 from workflow_core.model import Event, Record
 from workflow_core.ports import Clock, Delivery, Receiver, Write
 
@@ -36,9 +35,7 @@ __all__ = ["Window"]
 Items: TypeAlias = Iterable[Item]
 
 LANE_LIMIT = 2000  # items in hand per lane before it stops receiving
-BATCH = 500  # most items in one look-up and in one commit
 LOOK_AGAIN = 0.25  # seconds between look-ups of a record that has not arrived
-FRESH = 0.05  # seconds an item may wait between its look-up and its start
 SLOW = 0.005  # seconds after which a body counts as waiting for something
 FLUSH_AFTER = 0.02  # seconds a finished item may wait for others
 
@@ -146,10 +143,7 @@ class Window:
             return self._could_begin() > 0
 
     def _could_begin(self) -> int:
-        return sum(
-            min(len(lane.queues[status]), lane.steps[status].concurrency - lane.running[status])
-            for lane, status in self._turns
-        )
+        return sum(lane.could_begin() for lane in self._lanes)
 
     def ease(self) -> None:
         """Take back what a slow body blocks, and ask for workers if all are in slow bodies."""
@@ -195,24 +189,11 @@ class Window:
             self._turns.rotate(-1)
             lane, status = self._turns[-1]
             step = lane.steps[status]
-            free = step.concurrency - lane.running[status]
-            if lane.queues[status] and free > 0:
-                return self._chunk(lane, step, free)
+            if lane.free(step) > 0 and lane.queues[status]:
+                chunk = lane.take(step)
+                self._chunks.add(chunk)
+                return chunk
         return None
-
-    def _chunk(self, lane: Lane, step: Step, free: int) -> Chunk:
-        queue = lane.queues[step.status]
-        pace = lane.pace.get(step.status)
-        if step.is_async:
-            count = min(free, len(queue), BATCH)
-            lane.running[step.status] += count
-        else:
-            soon = 1 if pace is None else BATCH if pace <= 0 else int(FRESH / pace)
-            count = max(1, min(soon, len(queue), BATCH))
-            lane.running[step.status] += 1
-        chunk = Chunk(lane, step, deque(queue.popleft() for _ in range(count)))
-        self._chunks.add(chunk)
-        return chunk
 
     def looked_up(self, chunk: Chunk, ready: Items, done: Items, later: Items) -> None:
         """Of a chunk's pending items these are to run, these done, these to be looked up again."""

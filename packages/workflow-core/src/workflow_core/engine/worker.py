@@ -15,12 +15,12 @@ from workflow_core.engine.bodies import AsyncBodies
 from workflow_core.engine.execution import Execution
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lag import LagWatch
-from workflow_core.engine.lane import Chunk, Item
+from workflow_core.engine.lane import FRESH, Chunk, Item
 from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.triage import Verdict, needs_time, triage
-from workflow_core.engine.window import FRESH, Window
+from workflow_core.engine.window import Window
 from workflow_core.model import OutboxEvent, Record
 from workflow_core.ports import Clock, RecordStore, Write
 
