@@ -170,6 +170,14 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def joined() -> Iterator[Cluster]:
+    """Where it makes no difference how events leave."""
+    cluster = Cluster(joined=True)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
 def tally() -> Tally:
     return Tally()
 

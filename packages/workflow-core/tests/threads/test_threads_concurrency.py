@@ -50,10 +50,9 @@ def holding(tally: Tally, gate: threading.Event, concurrency: int) -> Workflow[D
     return flow
 
 
-@pytest.mark.parametrize("concurrency", [1, 7, 20])
-@pytest.mark.parametrize("runs", [60, 2500])
+@pytest.mark.parametrize(("concurrency", "runs"), [(1, 60), (7, 60), (7, 2500), (20, 2500)])
 def test_sync_bodies_run_side_by_side_up_to_their_concurrency(
-    cluster: Cluster, tally: Tally, gate: threading.Event, concurrency: int, runs: int
+    joined: Cluster, tally: Tally, gate: threading.Event, concurrency: int, runs: int
 ) -> None:
     """2500 runs are more than a lane takes in hand, so that nothing more is received.
 
@@ -61,18 +60,18 @@ def test_sync_bodies_run_side_by_side_up_to_their_concurrency(
     not counted (above the limit).
     """
     flow = holding(tally, gate, concurrency)
-    engine = cluster.engine()
+    engine = joined.engine()
     engine.serving(flow).start()
-    run_ids = cluster.begin(engine, flow, runs)
+    run_ids = joined.begin(engine, flow, runs)
     tally.wait_until(lambda: tally.running == concurrency)
     gate.set()
-    cluster.wait_for_all(engine, flow, run_ids)
+    joined.wait_for_all(engine, flow, run_ids)
     assert tally.most == concurrency
     assert tally.repeated == {}
 
 
 def test_async_bodies_run_side_by_side_up_to_their_concurrency(
-    cluster: Cluster, tally: Tally
+    joined: Cluster, tally: Tally
 ) -> None:
     flow = Workflow("asynchronous", Data, Status, ends=(Status.DONE,), starts=(Status.HELD,))
     full = asyncio.Event()
@@ -85,29 +84,29 @@ def test_async_bodies_run_side_by_side_up_to_their_concurrency(
             await full.wait()
             return Status.DONE
 
-    engine = cluster.engine()
+    engine = joined.engine()
     engine.serving(flow).start()
-    run_ids = cluster.begin(engine, flow, 1000)
-    cluster.wait_for_all(engine, flow, run_ids)
+    run_ids = joined.begin(engine, flow, 1000)
+    joined.wait_for_all(engine, flow, run_ids)
     assert tally.most == 200
     assert tally.repeated == {}
 
 
 def test_threads_stay_within_their_limit_when_more_bodies_may_run(
-    cluster: Cluster, tally: Tally, gate: threading.Event
+    joined: Cluster, tally: Tally, gate: threading.Event
 ) -> None:
     flow = holding(tally, gate, 20)
-    engine = cluster.engine(EngineSettings(max_threads=3))
+    engine = joined.engine(EngineSettings(max_threads=3))
     engine.serving(flow).start()
-    run_ids = cluster.begin(engine, flow, 40)
+    run_ids = joined.begin(engine, flow, 40)
     tally.wait_until(lambda: tally.running == 3)
     gate.set()
-    cluster.wait_for_all(engine, flow, run_ids)
+    joined.wait_for_all(engine, flow, run_ids)
     assert tally.most == 3
 
 
 def test_neighbours_go_on_when_a_body_never_ends(
-    cluster: Cluster, tally: Tally, gate: threading.Event
+    joined: Cluster, tally: Tally, gate: threading.Event
 ) -> None:
     """Runs of the same step and of others; seen to fail without the ease of what a body blocks."""
     flow = Workflow("stuck", Data, Status, ends=(Status.DONE,), starts=(Status.HELD, Status.FREE))
@@ -123,13 +122,13 @@ def test_neighbours_go_on_when_a_body_never_ends(
     def free(run: DataRun) -> Literal[Status.DONE]:
         return Status.DONE
 
-    engine = cluster.engine()
+    engine = joined.engine()
     engine.serving(flow).start()
-    (stuck,) = cluster.begin(engine, flow, 1)
-    others = cluster.begin(engine, flow, 300)
+    (stuck,) = joined.begin(engine, flow, 1)
+    others = joined.begin(engine, flow, 300)
     tally.wait_until(lambda: (stuck, 1) in tally.executions)
     others += [engine.trigger(flow, f"free-{i}", Data(), status=Status.FREE) for i in range(50)]
-    cluster.wait_for_all(engine, flow, others)
+    joined.wait_for_all(engine, flow, others)
     assert engine.view(flow, stuck).status is Status.HELD
 
 

@@ -79,7 +79,7 @@ def test_interpreter_exits_when_bodies_never_end_and_nothing_was_stopped() -> No
 
 
 def test_interpreter_exits_when_coroutines_asked_for_errands() -> None:
-    """Seen to fail with a ThreadPoolExecutor, whose threads are joined at exit."""
+    """Seen to fail with errands in threads that are no daemons."""
     child = ended(
         """
 engine.serving(flow).start()

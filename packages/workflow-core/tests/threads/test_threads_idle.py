@@ -71,12 +71,12 @@ def test_engine_asks_next_to_nothing_and_spins_nowhere_when_there_is_nothing_to_
 
 
 def test_waiting_costs_four_questions_a_second_however_many_wait(
-    cluster: Cluster, flow: Workflow[Any, Any]
+    joined: Cluster, flow: Workflow[Any, Any]
 ) -> None:
-    engine = cluster.engine(store=CountingStore)
-    store = cluster.stores[engine]
+    engine = joined.engine(store=CountingStore)
+    store = joined.stores[engine]
     assert isinstance(store, CountingStore)
-    run_ids = cluster.begin(engine, flow, 300)
+    run_ids = joined.begin(engine, flow, 300)
     waits = [engine.expect(flow, run_id, flow.status(4)) for run_id in run_ids]
     threading.Event().wait(0.5)
     store.calls = Counter()

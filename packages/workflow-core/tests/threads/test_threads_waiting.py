@@ -5,30 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from workflow_core import Workflow
+from workflow_core.engine.waiter import Waiter
 from workflow_core.errors import NotReachedError, StoppedError
+from workflow_core.testing import FakeClock
 
 if TYPE_CHECKING:
     from tests.threads.conftest import Cluster
 
 LIMIT = timedelta(seconds=60)
 WAITERS = 300
-
-
-class Status(IntEnum):
-    WAITING = 1
-    DONE = 2
-
-
-@dataclass
-class Data:
-    number: int = 0
 
 
 def test_threads_are_answered_when_hundreds_wait(
@@ -49,11 +39,10 @@ def test_threads_are_answered_when_hundreds_wait(
 
 
 def test_coroutines_are_answered_without_threads_when_hundreds_wait(
-    cluster: Cluster, flow: Workflow[Any, Any]
+    joined: Cluster, flow: Workflow[Any, Any]
 ) -> None:
-    """Seen to fail when each waited in a thread of the loop's executor."""
-    worker, client = cluster.engine(), cluster.engine()
-    run_ids = cluster.begin(client, flow, WAITERS)
+    worker, client = joined.engine(), joined.engine()
+    run_ids = joined.begin(client, flow, WAITERS)
 
     async def wait_for_all() -> list[str]:
         waits = [
@@ -69,40 +58,27 @@ def test_coroutines_are_answered_without_threads_when_hundreds_wait(
     assert asyncio.run(wait_for_all()) == run_ids
 
 
-def test_waiter_looks_for_what_others_do_while_this_process_is_busy(
-    cluster: Cluster, flow: Workflow[Any, Any]
+def test_waiter_looks_for_what_others_do_when_its_own_process_writes_without_pause(
+    joined: Cluster, flow: Workflow[Any, Any]
 ) -> None:
     """Seen to fail when news of its own writes kept the waiter from looking up the rest."""
-    busy, other = cluster.engine(), cluster.engine()
-    awaited = other.trigger(flow, "awaited", flow.data_type())
-    unserved = Workflow("unserved", Data, Status, ends=(Status.DONE,), starts=(Status.WAITING,))
-    unserved.add_step(Status.WAITING, lambda run: Status.DONE, to=[Status.DONE])
-    own = [busy.trigger(unserved, f"own-{i}", Data()) for i in range(20)]
-    idle_waits = [busy.expect(unserved, run_id, Status.DONE) for run_id in own]
-    wait = busy.expect(flow, awaited, flow.status(4))
-    enough = threading.Event()
-
-    def keep_busy() -> None:
-        while not enough.is_set():
-            for run_id in own:
-                busy.pause(run_id, reason="busy")
-                busy.resume(run_id, who="test")
-
-    writer = threading.Thread(target=keep_busy)
-    writer.start()
-    try:
-        with other.serving(flow):
-            assert wait.result(LIMIT.total_seconds()).run_id == awaited
-    finally:
-        enough.set()
-        writer.join()
-    for idle in idle_waits:
-        idle.cancel()
+    engine, clock = joined.engine(), FakeClock()
+    own, others = joined.begin(engine, flow, 2)
+    waiter = Waiter(joined.stores[engine], clock, lambda process: None)
+    ended = waiter.ask(others, lambda r: r if r is not None and r.state.is_finished else None)
+    waiter.ask(own, lambda record: None)
+    waiter.poll(timedelta(0))
+    engine.cancel(others, reason="by somebody else")
+    for _ in range(50):
+        waiter.notice([joined.records.runs.rows[own]])
+        waiter.poll(timedelta(0))
+        clock.advance(timedelta(milliseconds=10))
+    assert ended.done()
 
 
-def test_waits_end_when_the_engine_closes(cluster: Cluster, flow: Workflow[Any, Any]) -> None:
-    engine = cluster.engine()
-    run_ids = cluster.begin(engine, flow, 50)
+def test_waits_end_when_the_engine_closes(joined: Cluster, flow: Workflow[Any, Any]) -> None:
+    engine = joined.engine()
+    run_ids = joined.begin(engine, flow, 50)
     done = flow.status(4)
     with ThreadPoolExecutor(50) as pool:
         waits = [pool.submit(engine.wait_for, flow, run_id, done, LIMIT) for run_id in run_ids]
@@ -114,11 +90,11 @@ def test_waits_end_when_the_engine_closes(cluster: Cluster, flow: Workflow[Any, 
 
 
 def test_nothing_is_kept_of_waits_that_were_given_up(
-    cluster: Cluster, flow: Workflow[Any, Any]
+    joined: Cluster, flow: Workflow[Any, Any]
 ) -> None:
     """Else each would be looked up four times a second for as long as the process lives."""
-    engine = cluster.engine()
-    (run_id,) = cluster.begin(engine, flow, 1)
+    engine = joined.engine()
+    (run_id,) = joined.begin(engine, flow, 1)
     short = timedelta(milliseconds=1)
     with pytest.raises(NotReachedError):
         engine.wait_for(flow, run_id, flow.status(4), short)
