@@ -222,6 +222,9 @@ class ScriptedStreamer(MemoryEventStreamer):
         return ScriptedReceiver(receiver, self)
 
     def send_within(self, transaction: StoreTransaction, events: Sequence[Event]) -> None:
+        for event in events:
+            if (refusal := self.answers(event)) is not None:
+                raise refusal
         kept = [event for event in events if not self.loses(event)]
         super().send_within(transaction, kept)
         self.sent += kept

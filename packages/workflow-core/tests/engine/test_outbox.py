@@ -322,3 +322,26 @@ def test_batches_take_few_calls(outbox: Cluster, orders: Workflow[Order, Status]
     assert calls["send_many"] <= 10
     assert calls["delete_outbox_events"] <= 10
     assert calls["ack"] <= 10
+
+
+# -- an event that the stream refuses for good -----------------------------------------------------
+
+
+def test_event_that_is_refused_for_good_holds_up_no_other(
+    cluster: Cluster, orders: Workflow[Order, Status]
+) -> None:
+    """Seen to fail, joined, when the whole batch was refused with the one event."""
+    refusal = AdapterError("the topic is too odd")
+    cluster.streamer.answers = lambda event: refusal if event.foreign_id == "odd" else None
+    cluster.driver.serve(orders)
+    batch = [Trigger(name, Order()) for name in ("before", "odd", "after")]
+    before, odd, after = map(str, cluster.engine.trigger_many(orders, batch))
+    others = [before, after]
+    cluster.driver.advance(10 * SECOND)
+    assert {cluster.record(run_id).state for run_id in others} == {RunState.COMPLETED}
+    assert cluster.record(odd).state is RunState.INITIATED
+    assert [row.run_id for row in cluster.rows()] == [odd], "kept, until the stream takes it"
+
+    cluster.streamer.answers = lambda event: None
+    cluster.driver.settle()
+    assert cluster.record(odd).state is RunState.COMPLETED

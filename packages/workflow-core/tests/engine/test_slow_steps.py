@@ -354,3 +354,37 @@ def test_meant_delays_are_no_lag(
     cluster.driver.advance(timedelta(days=2, minutes=1))
     assert serving.lag.lags()["order processor", 1] < SECOND
     assert not [record for record in caplog.records if "late" in record.getMessage()]
+
+
+def test_backlog_of_a_slow_step_lets_the_others_of_its_workflow_pass(cluster: Cluster) -> None:
+    """Seen to fail when a full lane keeps all that it received: 23 minutes instead of seconds."""
+    done: list[str] = []
+    orders = Workflow(
+        "order processor",
+        Order,
+        Status,
+        ends=(Status.SHIPPED,),
+        starts=(Status.CREATED, Status.PAID),
+    )
+
+    @orders.step(Status.CREATED, concurrency=10)
+    async def pay(run: OrderRun) -> Literal[Status.SHIPPED]:
+        await asyncio.sleep(60)
+        return Status.SHIPPED
+
+    @orders.step(Status.PAID)
+    def ship(run: OrderRun) -> Literal[Status.SHIPPED]:
+        done.append(run.foreign_id)
+        return Status.SHIPPED
+
+    driver = cluster.driver
+    driver.serve(orders)
+    cluster.engine.trigger_many(
+        orders, [Trigger(f"slow {n}", Order(), status=Status.CREATED) for n in range(3000)]
+    )
+    driver.advance(5 * SECOND)
+    cluster.engine.trigger_many(
+        orders, [Trigger(f"quick {n}", Order(), status=Status.PAID) for n in range(100)]
+    )
+    driver.advance(5 * SECOND)
+    assert len(done) == 100

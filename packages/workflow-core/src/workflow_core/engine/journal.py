@@ -11,14 +11,18 @@ It knows the one thing that the rest need not: how events leave with their recor
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
 from workflow_core.engine.publisher import HELD_FOR, Publisher
+from workflow_core.errors import AdapterError, AdapterUnavailableError
 from workflow_core.model import Event, OutboxEvent, Record
 from workflow_core.ports import EventStreamer, Outcome, RecordStore, Write
 
 __all__ = ["Journal"]
+
+logger = logging.getLogger("workflow_core.engine")
 
 _NOW = timedelta(0)
 
@@ -62,8 +66,7 @@ class Journal:
         """
         if not writes:
             return []
-        commit = self._commit_beside if self.joined else self._commit_to_outbox
-        outcomes = commit(writes)
+        outcomes = self._commit_joined(writes) if self.joined else self._commit_to_outbox(writes)
         stored = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None]
         self._tell_delays(event for write in stored for event in write.events)
         records = [write.record for write in stored]
@@ -77,6 +80,16 @@ class Journal:
             return
         self._store.add_outbox_events(events)
         self._tell_delays(events)
+
+    def _commit_joined(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        try:
+            return self._commit_beside(writes)
+        except AdapterUnavailableError:
+            raise
+        except AdapterError as error:
+            # One of the events, nobody knows which: the relay finds it, and no other waits for it.
+            logger.error("the stream refuses an event for good, left to the relay: %s", error)
+            return self._commit_to_outbox(writes)
 
     def _commit_beside(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         assert self._streamer is not None

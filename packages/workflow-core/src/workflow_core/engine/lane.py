@@ -17,7 +17,9 @@ __all__ = ["BATCH", "FRESH", "Chunk", "Finished", "Item", "Lane", "Receipt"]
 Receipt: TypeAlias = tuple[Receiver[Event], Delivery[Event]]
 
 BATCH = 500  # most items in one look-up and in one commit
+SLOW = 0.005  # seconds after which a body counts as waiting for something
 FRESH = 0.05  # seconds an item may wait between its look-up and its start
+LONGEST_WAIT = 30.0  # seconds that an item of a full lane may wait for its turn
 _PACE_WEIGHT = 0.2  # of the newest body in the running mean
 
 
@@ -41,7 +43,7 @@ class Item:
         self.event = event
         self.receipts = [receipt]
         self.received_at = now
-        self.started_at: float | None = None
+        self.started_at = now
         self.behind_since: float | None = None
         self.safety_copy = ""
         self.cancelled = False
@@ -102,6 +104,19 @@ class Lane:
         self.running[step.status] += bodies
         return Chunk(self, step, deque(queue.popleft() for _ in range(count)))
 
+    def excess(self, step: Step, body: float) -> list[tuple[Item, float]]:
+        """Of what waits for the step, what would wait too long, and for how many seconds.
+
+        Args:
+            step: the step.
+            body: seconds that one of its bodies takes.
+        """
+        queue = self.queues[step.status]
+        turn = body / step.concurrency
+        soon = len(queue) if turn <= 0 else min(len(queue), int(LONGEST_WAIT / turn))
+        taken = [queue.pop() for _ in range(len(queue) - soon)]
+        return [(item, number * turn) for number, item in enumerate(reversed(taken), soon)]
+
     def learn(self, status: int, seconds: float) -> None:
         """Keep in mind how long a body of this status takes."""
         known = self.pace.get(status)
@@ -129,6 +144,11 @@ class Chunk:
         """How long the body now running has been at it, in seconds; 0 between bodies."""
         since = self.body_since  # read once: the worker changes it without a lock
         return 0.0 if since is None else now - since
+
+    def waits(self, now: float) -> bool:
+        """Whether its body seems to wait for something; a quick one may only wait for its turn."""
+        age = self.body_age(now)
+        return age > FRESH or (age > SLOW and self.lane.pace.get(self.step.status, SLOW) >= SLOW)
 
     def take(self) -> Iterator[Item]:
         """The pending items one by one, until none is left to this chunk."""

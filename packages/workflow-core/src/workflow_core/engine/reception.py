@@ -8,8 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 
+from workflow_core.engine.journal import Journal
 from workflow_core.engine.lane import BATCH, Lane
 from workflow_core.engine.process import Process
+from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.window import Window
 from workflow_core.errors import ClosedError
 from workflow_core.model import Event
@@ -20,6 +22,7 @@ __all__ = ["Reception"]
 logger = logging.getLogger("workflow_core.engine")
 
 _NOW = timedelta(0)
+_LONGEST_DELAY = 600.0  # seconds; other members may have made the backlog shorter by then
 _WHILE_BUSY = timedelta(milliseconds=50)  # how often it is looked whether a body is slow
 
 
@@ -41,6 +44,8 @@ class Reception(Process):
         window: Window,
         streamer: EventStreamer,
         *,
+        journal: Journal,
+        identity: Identity,
         shards: int | None,
         may_receive: Callable[[], bool],
     ) -> None:
@@ -48,6 +53,8 @@ class Reception(Process):
         self._lane = lane
         self._window = window
         self._streamer = streamer
+        self._journal = journal
+        self._identity = identity
         self._shards = shards
         self._may_receive = may_receive
         self._receiver: Receiver[Event] | None = None
@@ -134,11 +141,36 @@ class Reception(Process):
             return False
         room = self._window.room(self._lane, wait)
         if not room:
-            return False
+            return self._make_room()
         deliveries = self._receiver.recv_many(min(room, BATCH), wait)
         if deliveries:
             self._window.admit(self._lane, self._receiver, deliveries)
         return bool(deliveries)
+
+    def _make_room(self) -> bool:
+        """A slow step's backlog must not keep the lane's other steps from their work.
+
+        What would wait for long is filed again, to come back about when it is its turn.
+        """
+        excess = self._window.take_excess(self._lane)
+        items = [item for item, _ in excess]
+        try:
+            for start in range(0, len(excess), BATCH):
+                self._journal.file(
+                    [
+                        file_again(
+                            item.event,
+                            self._identity,
+                            delay=timedelta(seconds=min(seconds, _LONGEST_DELAY)),
+                        )
+                        for item, seconds in excess[start : start + BATCH]
+                    ]
+                )
+        except BaseException:
+            self._window.put_back(items)
+            raise
+        self._window.settle(items)
+        return bool(excess)
 
     def _await_shards(self, wait: timedelta) -> None:
         with self._changed:

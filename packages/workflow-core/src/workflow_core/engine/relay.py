@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from workflow_core.engine.gate import Gate
 from workflow_core.engine.process import Process
-from workflow_core.errors import AdapterUnavailableError
+from workflow_core.errors import AdapterError, AdapterUnavailableError
 from workflow_core.model import UNSTAMPED, Event, OutboxEvent
 from workflow_core.ports import Capability, Clock, EventSender, EventStreamer, RecordStore
 
@@ -132,9 +132,15 @@ class Relay(Process):
         return seconds <= 0 or (due is None and not self._tells_changes)
 
     def _move(self, events: Sequence[OutboxEvent]) -> None:
-        if self._joined:
+        if not self._joined:
+            self._publish(events)
+            return
+        try:
             self._move_within_transaction(events)
-        else:
+        except AdapterUnavailableError:
+            raise
+        except AdapterError as error:
+            logger.debug("one of %d events is refused, each for itself now: %s", len(events), error)
             self._publish(events)
 
     def _move_within_transaction(self, events: Sequence[OutboxEvent]) -> None:

@@ -95,12 +95,14 @@ class Safety(Process):
         self._renewed_at = now  # not before: what failed is renewed at the next round
 
     def _make_copies(self) -> bool:
-        items = [i for i in self._window.executing(_COPY_AFTER) if not i.safety_copy]
+        long = self._window.executing(_COPY_AFTER)
+        items = [item for item in long if not item.safety_copy]
         for start in range(0, len(items), _BATCH):
             part = items[start : start + _BATCH]
             copies = [file_again(i.event, self._identity, delay=_COPY_DUE) for i in part]
             self._journal.file(copies)
             for item, copy in zip(part, copies, strict=True):
                 item.safety_copy = copy.id
-                self._window.let_ack(item)
+        for item in long:
+            self._window.let_ack(item)  # and what was delivered again since the last round
         return bool(items)

@@ -208,6 +208,8 @@ class Serving:
             lane,
             self._window,
             self._streamer,
+            journal=self._core.journal,
+            identity=self._core.identity,
             shards=None if balances else shards,
             may_receive=lambda: publisher is None or not publisher.is_crowded,
         )

@@ -36,7 +36,6 @@ Items: TypeAlias = Iterable[Item]
 
 LANE_LIMIT = 2000  # items in hand per lane before it stops receiving
 LOOK_AGAIN = 0.25  # seconds between look-ups of a record that has not arrived
-SLOW = 0.005  # seconds after which a body counts as waiting for something
 FLUSH_AFTER = 0.02  # seconds a finished item may wait for others
 
 
@@ -155,7 +154,7 @@ class Window:
                     self._requeue(chunk.take_back())
                     self._done.notify()
             # More threads help only where bodies wait for something; else they fight for Python.
-            waits = [self._waits(chunk, now) for chunk in self._chunks]
+            waits = [chunk.waits(now) for chunk in self._chunks]
             more = self._could_begin() if all(waits) and not self._closing else 0
             if more and self._idle_workers:
                 self._work.notify()
@@ -163,10 +162,25 @@ class Window:
         if more and waits:  # without any chunk the workers are on their way to claim one
             self.on_crowded(more)
 
-    def _waits(self, chunk: Chunk, now: float) -> bool:
-        """Whether its body seems to wait for something; a quick one may only wait for its turn."""
-        age = chunk.body_age(now)
-        return age > FRESH or (age > SLOW and chunk.lane.pace.get(chunk.step.status, SLOW) >= SLOW)
+    def take_excess(self, lane: Lane) -> list[tuple[Item, float]]:
+        """Where the lane is full of one slow step's work: what would wait longest, and how long.
+
+        It is the caller's now, to be settled or put back.
+        """
+        now = self._clock.monotonic()
+        with self._lock:
+            if lane.in_hand < LANE_LIMIT or self._closing:
+                return []
+            bodies = dict(lane.pace)
+            for item in self._executing:
+                if item.lane is lane:
+                    status, age = item.event.status, now - item.started_at
+                    bodies[status] = max(bodies.get(status, 0.0), age)
+            return [
+                entry
+                for status, seconds in bodies.items()
+                for entry in lane.excess(lane.steps[status], seconds)
+            ]
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -228,7 +242,7 @@ class Window:
         with self._lock:
             if item in self._executing:
                 self._executing.discard(item)
-                item.lane.learn(item.event.status, now - (item.started_at or now))
+                item.lane.learn(item.event.status, now - item.started_at)
             self._finished.append(Finished(item, before, write, now, refused))
             waiting = len(self._finished)  # the first one starts the time that it waits for others
             if last or waiting == 1 or waiting >= BATCH:
@@ -256,7 +270,6 @@ class Window:
 
     def _requeue(self, items: Sequence[Item]) -> None:
         for item in reversed(items):
-            item.started_at = None
             if self._closing:
                 self._forget(item)
                 continue
@@ -326,11 +339,7 @@ class Window:
         """Items whose body has been running for so many seconds."""
         now = self._clock.monotonic()
         with self._lock:
-            return [
-                item
-                for item in self._executing
-                if item.started_at is not None and now - item.started_at >= longer_than
-            ]
+            return [i for i in self._executing if now - i.started_at >= longer_than]
 
     def let_ack(self, item: Item) -> None:
         """A durable copy drives the item now: what was delivered may be acked at once."""
