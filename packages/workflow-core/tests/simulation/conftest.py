@@ -86,7 +86,8 @@ class Scenario:
         async def sleep(run: DataRun) -> Literal[Status.LATE] | Pause:
             with body(run, Status.ASLEEP):
                 run.data.trail.append(run.version)
-                await asyncio.sleep(2 if self._chance(0.5) else 0.1)
+                # the longest outlives its delivery: a copy in the outbox takes its place
+                await asyncio.sleep(50 if self._chance(0.1) else 2 if self._chance(0.5) else 0.1)
                 if self._chance(0.3):
                     raise ValueError("slept badly")
                 return Pause("so tired") if self._chance(0.1) else Status.LATE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from workflow_core import Retry, Run, RunState, Workflow
+from workflow_core.discovery import Adapters
+from workflow_core.engine import Engine
 from workflow_core.engine.crew import Crew
 from workflow_core.engine.gate import Gate
 from workflow_core.engine.process import Process
 from workflow_core.engine.publisher import Publisher
 from workflow_core.engine.relay import Relay
 from workflow_core.errors import AdapterError, AdapterUnavailableError
-from workflow_core.memory import MemoryDatabase, MemoryEventStreamer, MemoryRecordStore
-from workflow_core.model import Event, OutboxEvent
-from workflow_core.model import RunState as State
-from workflow_core.ports import EventSender
-from workflow_core.testing import FakeClock
+from workflow_core.memory import (
+    MemoryDatabase,
+    MemoryEventStreamer,
+    MemoryRecordStore,
+    MemoryRoleScheduler,
+)
+from workflow_core.model import Event, OutboxEvent, names
+from workflow_core.ports import AdapterContext, EventSender
+from workflow_core.testing import Driver, FakeClock
 
 if TYPE_CHECKING:
     from tests.threads.conftest import Cluster
@@ -48,7 +55,7 @@ def an_event(number: int) -> Event:
         run_id=f"run-{number}",
         foreign_id=f"id-{number}",
         status=1,
-        state=State.INITIATED,
+        state=RunState.INITIATED,
         version=1,
     )
 
@@ -172,3 +179,38 @@ def test_bodies_that_leave_by_any_exception_are_failed_attempts(joined: Cluster)
     engine.close()
     states = [joined.records.runs.rows[run_id].state for run_id in run_ids]
     assert states == [RunState.PAUSED] * 3 + [RunState.COMPLETED] * 7
+
+
+def test_cursor_moves_on_when_an_event_comes_again_for_a_step_that_takes_long() -> None:
+    """Its copy in the outbox drives the run: no second delivery may hold back cursor or shard.
+
+    Seen to fail when only what was delivered before the copy was acked.
+    """
+    flow = Workflow("long", Data, Status, ends=(Status.DONE,))
+
+    @flow.step(Status.BROKEN)
+    async def take_long(run: Run[Data, Status]) -> Literal[Status.DONE]:
+        await asyncio.sleep(1000)
+        return Status.DONE
+
+    clock = FakeClock()
+    database = MemoryDatabase(clock)
+    streamer = MemoryEventStreamer(database, instance="here")
+    adapters = Adapters(
+        record_store=MemoryRecordStore(database),
+        event_streamer=streamer,
+        role_scheduler=MemoryRoleScheduler(database, instance="here"),
+        context=AdapterContext(instance="here", clock=clock),
+    )
+    topic, consumer = names.status_topic("long", 1), names.consumer("long", "main")
+    with Driver(Engine(adapters), clock=clock) as driver:
+        driver.serve(flow)
+        run_id = driver.engine.trigger(flow, "one", Data())
+        driver.advance(timedelta(seconds=40))
+        again = an_event(1).replace(topic=topic, workflow="long", run_id=run_id)
+        streamer.new_sender().send(again)
+        assert streamer.lag([topic], consumer) is not None
+        driver.advance(timedelta(seconds=10))
+        assert streamer.lag([topic], consumer) == NOW
+        driver.settle()
+        assert driver.engine.view(flow, run_id).status is Status.DONE

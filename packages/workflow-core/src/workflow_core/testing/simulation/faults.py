@@ -22,6 +22,7 @@ from workflow_core.memory import (
 )
 from workflow_core.model import Event, OutboxEvent, Page, Record, RecordQuery
 from workflow_core.ports import (
+    Capability,
     Delivery,
     EventSender,
     Lease,
@@ -115,11 +116,25 @@ class Faults:
 
 
 class FaultyStore(MemoryRecordStore):
-    """A record store whose calls go as `faults` lets them."""
+    """A record store whose calls go as `faults` lets them.
 
-    def __init__(self, database: MemoryDatabase, faults: Faults) -> None:
+    Args:
+        database: where the runs are.
+        faults: what happens to the calls.
+        without: capabilities that it does without.
+    """
+
+    def __init__(
+        self, database: MemoryDatabase, faults: Faults, *, without: frozenset[Capability]
+    ) -> None:
         super().__init__(database)
         self._faults = faults
+        self._without = without
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What is left."""
+        return super().capabilities - self._without
 
     def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """As the port says, if it goes well."""
@@ -151,6 +166,8 @@ class FaultyStore(MemoryRecordStore):
     ) -> Sequence[OutboxEvent]:
         """As the port says, if it goes well."""
         with self._faults.call("claim_outbox_events", may_take_effect=True):
+            if Capability.CLAIMS in self._without:
+                return self.list_outbox_events(workflows, limit=limit)
             return super().claim_outbox_events(workflows, limit=limit, lease=lease)
 
     def delay_outbox_events(self, ids: Sequence[str], delay: timedelta) -> None:
@@ -161,6 +178,8 @@ class FaultyStore(MemoryRecordStore):
     def next_outbox_due(self, workflows: Sequence[str]) -> timedelta | None:
         """As the port says, if it goes well."""
         with self._faults.call("next_outbox_due"):
+            if Capability.WAKES in self._without:
+                return None
             return super().next_outbox_due(workflows)
 
     @contextmanager

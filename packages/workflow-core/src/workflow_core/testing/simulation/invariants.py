@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -14,6 +15,9 @@ from workflow_core.testing.simulation.invariant_error import InvariantError
 from workflow_core.testing.simulation.member import Member
 
 __all__ = ["DriveInvariant", "Executions", "check_end"]
+
+
+_LONG = timedelta(seconds=20)  # a body that takes longer may have been copied
 
 
 class DriveInvariant:
@@ -81,33 +85,54 @@ class Executions:
 
     def __init__(self, records: MemoryDatabase) -> None:
         self._records = records
-        self._by: dict[tuple[str, int], Member] = {}
-        self._running: dict[str, Member] = {}
+        self._last: dict[tuple[str, int], _Execution] = {}
+        self._running: dict[str, _Execution] = {}
         self.count = 0
 
     def begin(self, run: Run[Any, Any], status: IntEnum, member: Member, now: datetime) -> None:
         """Raises InvariantError where the body of the step of this status should not have begun."""
         key = (run.run_id, run.version)
         self.count += 1
-        before = self._by.get(key)
-        if before is not None and before.is_alive:
-            raise InvariantError(f"run {run.run_id} is executed twice at version {run.version}")
-        other = self._running.get(run.run_id)
-        if other is not None and other.is_alive:
-            raise InvariantError(f"run {run.run_id} is executed by {other.name} and {member.name}")
         if run.status is not status:
             raise InvariantError(f"run {run.run_id} is at {run.status!r}, not at {status!r}")
         record = self._records.runs.rows[run.run_id]
+        other = self._running.get(run.run_id)
+        if other is not None and other.excludes(member, now):
+            raise InvariantError(
+                f"run {run.run_id} is executed by {other.member.name} and {member.name}"
+            )
+        before = self._last.get(key)
+        if before is not None and before.excludes(member, now):
+            raise InvariantError(f"run {run.run_id} is executed twice at version {run.version}")
         due = record.next_try_at
         if record.version == run.version and due is not None and now < due:
             raise InvariantError(f"run {run.run_id} is executed {due - now} before its time")
-        self._by[key] = member
-        self._running[run.run_id] = member
+        self._last[key] = self._running[run.run_id] = _Execution(member, now)
 
-    def end(self, run: Run[Any, Any], member: Member) -> None:
+    def end(self, run: Run[Any, Any], member: Member, now: datetime) -> None:
         """The body has ended."""
-        if self._running.get(run.run_id) is member:
+        ended = self._last[run.run_id, run.version]
+        if ended.member is member:
+            ended.ended = now
+        if self._running.get(run.run_id) is ended:
             del self._running[run.run_id]
+
+
+@dataclass(eq=False)
+class _Execution:
+    member: Member
+    since: datetime
+    ended: datetime | None = None
+
+    def excludes(self, member: Member, now: datetime) -> bool:
+        """Whether `member` may not work on the run while this goes on, nor on this version after.
+
+        The shard of a body that takes so long that a copy drives its run is not kept back: what
+        then comes for the run, such as a second event, or one of a new version after an operator's
+        doing, is another member's to work on.
+        """
+        took_long = (self.ended or now) - self.since > _LONG
+        return self.member.is_alive and not (took_long and member is not self.member)
 
 
 def check_end(records: MemoryDatabase) -> None:

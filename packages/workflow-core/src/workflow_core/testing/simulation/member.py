@@ -16,7 +16,7 @@ from workflow_core.engine.process import Process
 from workflow_core.engine.runtime import Runtime
 from workflow_core.errors import WouldWaitForeverError
 from workflow_core.memory import MemoryDatabase
-from workflow_core.ports import AdapterContext, Clock
+from workflow_core.ports import AdapterContext, Capability, Clock
 from workflow_core.testing.loop import DrivenLoop
 from workflow_core.testing.simulation.faults import (
     Faults,
@@ -63,6 +63,7 @@ class Member:
         workflow: what it serves.
         settings: its engine's.
         faults: what happens to its calls.
+        without: capabilities that its record store does without.
         clock: its own.
         dice: where its engine's ids and jitter come from.
     """
@@ -76,6 +77,7 @@ class Member:
         workflow: Workflow[Any, Any],
         settings: EngineSettings,
         faults: Faults,
+        without: frozenset[Capability],
         clock: Clock,
         dice: random.Random,
     ) -> None:
@@ -85,7 +87,7 @@ class Member:
         self._databases = (records, stream)
         self._loop = DrivenLoop(clock)
         adapters = Adapters(
-            record_store=FaultyStore(records, faults),
+            record_store=FaultyStore(records, faults, without=without),
             event_streamer=FaultyStreamer(stream, faults, instance=name),
             role_scheduler=FaultyRoles(records, faults, instance=name),
             context=AdapterContext(instance=name, clock=clock),

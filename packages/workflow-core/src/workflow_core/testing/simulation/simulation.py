@@ -15,6 +15,7 @@ from workflow_core.engine.transition import Identity, status_event
 from workflow_core.errors import AdapterUnavailableError, RunError
 from workflow_core.memory import MemoryDatabase
 from workflow_core.model import Event, EventKind, Record
+from workflow_core.ports import Capability
 from workflow_core.testing.clock import FakeClock
 from workflow_core.testing.simulation.faults import Chances, Crash, Faults
 from workflow_core.testing.simulation.invariant_error import InvariantError
@@ -31,6 +32,7 @@ WORLDS = (
 )
 """From a calm one, where only order and time are random, to one where anything goes wrong."""
 
+_OPTIONAL = (Capability.CLAIMS, Capability.WAKES)
 _SETTINGS = EngineSettings(
     shards=4, reconcile_every=timedelta(seconds=30), reconcile_age=timedelta(seconds=10)
 )
@@ -79,6 +81,7 @@ class Simulation:
         self._records = MemoryDatabase(self._clock)
         self._stream = self._records if joined else MemoryDatabase(self._clock)
         self._chances = self.dice.choice(WORLDS)
+        self._without = frozenset(c for c in _OPTIONAL if self.dice.random() < 0.25)
         self._drive = DriveInvariant(workflow, self._records, self._stream)
         self._executions = Executions(self._records)
         self._members: list[Member] = []
@@ -87,7 +90,8 @@ class Simulation:
         self._broken: InvariantError | None = None
         self._sent: list[Event] = []
         self._checked = 0
-        self._tell(f"{'joined' if joined else 'outbox'}, {self._chances}")
+        without = " and ".join(sorted(capability.name for capability in self._without))
+        self._tell(f"{'joined' if joined else 'outbox'}, {self._chances}, without {without or '-'}")
 
     def run(self) -> None:
         """Tell the whole story.
@@ -127,7 +131,7 @@ class Simulation:
         try:
             yield
         finally:
-            self._executions.end(run, member)
+            self._executions.end(run, member, self._clock.now())
 
     def _check(self) -> None:
         if len(self.story) == self._checked:
@@ -249,6 +253,7 @@ class Simulation:
                 workflow=self._workflow,
                 settings=_SETTINGS,
                 faults=faults,
+                without=self._without,
                 clock=SkewedClock(self._clock, timedelta(hours=self.dice.uniform(-1, 1))),
                 dice=random.Random(self.dice.getrandbits(64)),
             )
