@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from workflow_adaptertest.servers import CannotBreakError, Server
+from workflow_adaptertest.servers.place import Node
 from workflow_adaptertest.servers.processes import find
 
 MemoOf = Callable[[str], Any]
@@ -63,6 +64,21 @@ def test_frozen_server_accepts_and_says_nothing_until_it_thaws(
     with pytest.raises(OSError, match="timed out"):
         server.kind.hello(server.url)
     server.thaw()
+    assert answers(server)
+
+
+@pytest.mark.parametrize(
+    ("name", "lock"), [("mysql", "server.sock.lock"), ("postgres", "postmaster.pid")]
+)
+def test_lock_of_a_killed_server_is_nobodys(
+    name: str, lock: str, request: pytest.FixtureRequest, postgres_replica_server: Server
+) -> None:
+    """The pid in it may be somebody else's by now: here it is another server's."""
+    server: Server = request.getfixturevalue(f"{name}_server")
+    server.kill()
+    somebody = min(pids(postgres_replica_server))
+    (nodes(server)[0].data / lock).write_text(f"{somebody}\n", encoding="ascii")
+    server.start()
     assert answers(server)
 
 
@@ -147,18 +163,18 @@ def large(name: str, key: str) -> list[str]:
 
 
 def pids(server: Server) -> set[int]:
-    found = [find(note) for note in notes(server)]
+    found = [find(node.note) for node in nodes(server)]
     return {process.pid for process in found if process is not None}
 
 
 def states(server: Server) -> set[str]:
     """The states of all processes of a server, by the letters of the system."""
-    processes = [process for note in notes(server) if (process := find(note)) is not None]
+    processes = [process for node in nodes(server) if (process := find(node.note)) is not None]
     family = [member for process in processes for member in process.family()]
     stats = [Path(f"/proc/{member.pid}/stat").read_text(encoding="utf-8") for member in family]
     return {stat.rpartition(")")[2].split()[0] for stat in stats}
 
 
-def notes(server: Server) -> list[Path]:
+def nodes(server: Server) -> list[Node]:
     assert server._place is not None
-    return [node.note for node in server.kind.nodes(server._place)]
+    return server.kind.nodes(server._place)

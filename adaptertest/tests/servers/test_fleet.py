@@ -1,5 +1,6 @@
 """How servers are found again: after a kill of whoever started them, beside others, in a hurry."""
 
+import fcntl
 import json
 import os
 import signal
@@ -156,6 +157,15 @@ print(find(fleet.nodes("redis")[0].note).pid)
     assert told[0] == told[1]
 
 
+def test_nobody_else_changes_a_fleet_meanwhile(fleet: Fleet) -> None:
+    with (
+        fleet.alone(),
+        (fleet.folder / "fleet.lock").open("w") as other,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_dead_node_is_started_again_on_its_data(fleet: Fleet) -> None:
     fleet.start(["redis"])
     call(fleet, "SET", "a", "1")
@@ -173,12 +183,14 @@ def test_frozen_node_is_thawed_by_start(fleet: Fleet) -> None:
     assert call(fleet, "PING") == b"PONG"
 
 
-def test_frozen_node_is_ended_by_stop(fleet: Fleet) -> None:
+def test_frozen_node_is_ended_in_good_order_by_stop(fleet: Fleet) -> None:
     fleet.start(["redis"])
     frozen = process_of(fleet, "redis")
+    log = fleet.nodes("redis")[0].log
     frozen.send(signal.SIGSTOP)
     fleet.stop()
     assert not frozen.is_running()
+    assert "ready to exit, bye bye" in log.read_text(encoding="utf-8")
 
 
 def test_stopped_server_comes_back_where_it_was(fleet: Fleet) -> None:

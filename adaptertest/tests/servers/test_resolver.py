@@ -261,9 +261,15 @@ def test_it(redis_space):
 """
 
 
-def run_pytest(folder: Path, environment: Mapping[str, str]) -> str:
+BREAKS_REDIS = """
+def test_it(redis_server, redis_space):
+    redis_server.kill()
+"""
+
+
+def run_pytest(folder: Path, environment: Mapping[str, str], test: str = USES_REDIS) -> str:
     """A session of its own, without the URLs of this one, and with an empty folder of servers."""
-    (folder / "test_it.py").write_text(USES_REDIS, encoding="utf-8")
+    (folder / "test_it.py").write_text(test, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     clean = {key: value for key, value in os.environ.items() if "WORKFLOW_TEST" not in key}
     done = subprocess.run(
@@ -297,6 +303,12 @@ def test_session_says_what_it_uses_and_ends_what_it_started(tmp_path: Path) -> N
     assert "server redis: 7." in output
     assert "on this machine" in output
     assert Fleet(tmp_path / ".services").entries() == {}
+
+
+def test_server_is_healed_before_a_tests_own_part_is_removed(tmp_path: Path) -> None:
+    output = run_pytest(tmp_path, {"CI": "true"}, BREAKS_REDIS)
+    assert "1 passed" in output
+    assert "error" not in output
 
 
 def test_space_leaves_nothing_behind(redis_server: Server, etcd_server: Server) -> None:

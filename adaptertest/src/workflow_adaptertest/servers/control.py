@@ -10,7 +10,7 @@ from workflow_adaptertest.servers import disk
 from workflow_adaptertest.servers.errors import CannotBreakError
 from workflow_adaptertest.servers.fleet import Fleet
 from workflow_adaptertest.servers.place import Node
-from workflow_adaptertest.servers.processes import find, wait_until_gone
+from workflow_adaptertest.servers.processes import find, freeze, wait_until_gone
 
 __all__ = ["Control", "FleetControl", "NoControl"]
 
@@ -103,10 +103,14 @@ class FleetControl(Control):
             self._fleet.start_node(self._name, one)
 
     def freeze(self, node: str) -> None:
-        self._send_all(self._node(node), signal.SIGSTOP)
+        process = find(self._node(node).note)
+        if process is not None:
+            freeze(process)
 
     def thaw(self, node: str) -> None:
-        self._send_all(self._node(node), signal.SIGCONT)
+        process = find(self._node(node).note)
+        for member in process.family() if process is not None else ():
+            member.send(signal.SIGCONT)
 
     def wait_for(self, node: str) -> None:
         self._fleet.wait_for(self._name, [self._node(node)])
@@ -132,20 +136,12 @@ class FleetControl(Control):
         process = find(node.note)
         if process is None:
             return
-        family = process.family()
         if number == signal.SIGKILL:
-            # frozen first, so that none of them can have a child that is not in the list
-            for member in family:
-                member.send(signal.SIGSTOP)
-            family = process.family()
+            family = freeze(process)  # so that none of them has a child that is not in the list
             for member in family:
                 member.send(number)
         else:
+            family = process.family()
             process.send(number)
         if not wait_until_gone(family, seconds=_GONE_SECONDS):
             raise CannotBreakError(f"{self._name}, node {node.name}, does not end")
-
-    def _send_all(self, node: Node, number: signal.Signals) -> None:
-        process = find(node.note)
-        for member in process.family() if process is not None else ():
-            member.send(number)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from workflow_adaptertest.servers.errors import DidNotStartError
 
-__all__ = ["Process", "find", "launch", "wait_until_gone"]
+__all__ = ["Process", "find", "freeze", "launch", "wait_until_gone"]
 
 _PROC = Path("/proc")
 
@@ -34,6 +34,7 @@ else
 fi
 printf '%s\\n' "$born" >"$0.new" && mv "$0.new" "$0" && exec "$@"
 """
+_FROZEN = {"T", "t", "Z", "X", ""}
 _NOTE_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
 
@@ -48,6 +49,10 @@ class Process:
     def is_running(self) -> bool:
         """Whether it lives; one that has ended and waits to be reaped does not."""
         return _birth(self.pid) == self.birth
+
+    def is_frozen(self) -> bool:
+        """Whether a SIGSTOP has reached it, or it has ended: it does nothing any more."""
+        return not self.is_running() or _state(self.pid) in _FROZEN
 
     def family(self) -> list[Process]:
         """The process and all its descendants: some servers work in children of their own."""
@@ -118,6 +123,22 @@ def find(note: Path) -> Process | None:
     return process if process.is_running() else None
 
 
+def freeze(process: Process) -> list[Process]:
+    """Stops a process and all its descendants where they stand; answers who they are.
+
+    A signal takes effect when its receiver next runs, and until then that one may have a child
+    more: so they are looked for again until all of them are known to stand still.
+    """
+    while True:
+        family = process.family()
+        moving = [member for member in family if not member.is_frozen()]
+        if not moving:
+            return family
+        for member in moving:
+            member.send(signal.SIGSTOP)
+        time.sleep(_LOOK_SECONDS)
+
+
 def wait_until_gone(processes: Sequence[Process], *, seconds: float) -> bool:
     """Whether all of them ended within that time."""
     deadline = time.monotonic() + seconds
@@ -151,6 +172,18 @@ def _birth(pid: int) -> str | None:
         return None
     boot = _PROC.joinpath("sys", "kernel", "random", "boot_id").read_text(encoding="ascii").strip()
     return None if _fields(stat)[0] in {"Z", "X"} else f"{_ticks(stat)} {boot}"
+
+
+def _state(pid: int) -> str:
+    """One letter, as ps has it; empty if there is no such process."""
+    if not _PROC.joinpath("self", "stat").exists():
+        command = ["ps", "-o", "stat=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout[:1]
+    try:
+        stat = _PROC.joinpath(str(pid), "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return _fields(stat)[0]
 
 
 def _fields(stat: str) -> list[str]:
