@@ -12,7 +12,7 @@ from workflow_core.testing.simulation import InvariantError, Simulation
 
 Simulate = Callable[[int], Simulation]
 
-SEEDS = 400
+SEEDS = 240
 PARTS = 8
 
 
@@ -20,6 +20,16 @@ PARTS = 8
 def test_invariants_hold_whatever_goes_wrong(simulate: Simulate, part: int) -> None:
     """What makes them fail is in the mutants' tests."""
     for seed in range(part, SEEDS, PARTS):
+        simulate(seed)
+
+
+def test_invariants_hold_when_lanes_are_full(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three in hand at most, and what would wait for more than a second is filed again."""
+    monkeypatch.setattr("workflow_core.engine.window.LANE_LIMIT", 3)
+    monkeypatch.setattr("workflow_core.engine.lane.LONGEST_WAIT", 1.0)
+    for seed in range(SEEDS, SEEDS + 60):
         simulate(seed)
 
 
