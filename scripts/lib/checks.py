@@ -46,6 +46,11 @@ def mypy(paths: list[Path], *, bases: list[Path]) -> Command:
     return ["-m", "mypy", *config, *wanted], {"MYPYPATH": ":".join(str(base) for base in bases)}
 
 
+def servers() -> list[str]:
+    """The command for the real servers, as `scripts/services` has it; its own words follow."""
+    return ["-m", "workflow_adaptertest.servers", "--folder", str(ROOT / ".services")]
+
+
 def typing_tests(python: str | Path) -> list[Command]:
     """What the second checker says of the public API as the typing tests use it.
 
