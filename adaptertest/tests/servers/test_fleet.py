@@ -15,7 +15,7 @@ from workflow_adaptertest.servers import KINDS, DidNotStartError, Fleet, NotAvai
 from workflow_adaptertest.servers.kinds.redis import RedisServer
 from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
 from workflow_adaptertest.servers.ports import free_ports
-from workflow_adaptertest.servers.processes import Process, find, launch
+from workflow_adaptertest.servers.processes import Process, find, launch, wait_until_gone
 from workflow_adaptertest.servers.protocols.redis import Redis
 
 pytestmark = pytest.mark.skipif(
@@ -171,6 +171,7 @@ def test_dead_node_is_started_again_on_its_data(fleet: Fleet) -> None:
     call(fleet, "SET", "a", "1")
     dead = process_of(fleet, "redis")
     dead.send(signal.SIGKILL)
+    assert wait_until_gone([dead], seconds=30)
     fleet.start(["redis"])
     assert process_of(fleet, "redis") != dead
     assert call(fleet, "GET", "a") == b"1"
