@@ -50,7 +50,7 @@ def acks_before_it_stores(patch: pytest.MonkeyPatch) -> None:
 
     def settle_rest(window: Window, items: Iterable[Item]) -> None:
         held = window._items
-        settle(window, [i for i in items if held.get((i.event.run_id, i.event.version)) is i])
+        settle(window, [i for i in items if held.get(i.key) is i])
 
     def take_and_settle(window: Window, wait: timedelta) -> list[Finished]:
         batch = take(window, wait)
@@ -149,10 +149,10 @@ def window_forgets_what_it_has(patch: pytest.MonkeyPatch) -> None:
         for delivery in deliveries:
             item = Item(lane, delivery.event, (receiver, delivery), now)
             lane.queues[item.event.status].append(item)
-            window._items.setdefault((item.event.run_id, item.event.version), item)
+            window._items.setdefault(item.key, item)
 
     def drop(window: Window, item: Item) -> None:
-        window._items.pop((item.event.run_id, item.event.version), None)
+        window._items.pop(item.key, None)
 
     def settle(window: Window, items: Iterable[Item]) -> None:
         for item in items:
@@ -168,7 +168,7 @@ def window_forgets_what_it_has(patch: pytest.MonkeyPatch) -> None:
 @mutant
 def window_runs_versions_of_a_run_side_by_side(patch: pytest.MonkeyPatch) -> None:
     def add(window: Window, item: Item) -> None:
-        window._items[item.event.run_id, item.event.version] = item
+        window._items[item.key] = item
         item.lane.in_hand += 1
         item.lane.queues[item.event.status].append(item)
 

@@ -47,6 +47,27 @@ class Data:
     number: int = 0
 
 
+class Route(IntEnum):
+    FORK = 1
+    LEFT = 2
+    RIGHT = 3
+    DONE = 4
+
+
+def a_driver() -> tuple[Driver, MemoryEventStreamer]:
+    """And the streamer, to put events on."""
+    clock = FakeClock()
+    database = MemoryDatabase(clock)
+    streamer = MemoryEventStreamer(database, instance="here")
+    adapters = Adapters(
+        record_store=MemoryRecordStore(database),
+        event_streamer=streamer,
+        role_scheduler=MemoryRoleScheduler(database, instance="here"),
+        context=AdapterContext(instance="here", clock=clock),
+    )
+    return Driver(Engine(adapters), clock=clock), streamer
+
+
 def an_event(number: int) -> Event:
     return Event(
         id=f"event-{number}",
@@ -193,17 +214,9 @@ def test_cursor_moves_on_when_an_event_comes_again_for_a_step_that_takes_long() 
         await asyncio.sleep(1000)
         return Status.DONE
 
-    clock = FakeClock()
-    database = MemoryDatabase(clock)
-    streamer = MemoryEventStreamer(database, instance="here")
-    adapters = Adapters(
-        record_store=MemoryRecordStore(database),
-        event_streamer=streamer,
-        role_scheduler=MemoryRoleScheduler(database, instance="here"),
-        context=AdapterContext(instance="here", clock=clock),
-    )
+    driver, streamer = a_driver()
     topic, consumer = names.status_topic("long", 1), names.consumer("long", "main")
-    with Driver(Engine(adapters), clock=clock) as driver:
+    with driver:
         driver.serve(flow)
         run_id = driver.engine.trigger(flow, "one", Data())
         driver.advance(timedelta(seconds=40))
@@ -214,3 +227,32 @@ def test_cursor_moves_on_when_an_event_comes_again_for_a_step_that_takes_long() 
         assert streamer.lag([topic], consumer) == NOW
         driver.settle()
         assert driver.engine.view(flow, run_id).status is Status.DONE
+
+
+def test_run_goes_on_when_an_event_tells_of_a_version_that_was_never_kept() -> None:
+    """As after a fail-over that lost a commit: the step ran again, and answered otherwise.
+
+    Seen to fail when the two events were taken for one: the run waited for the reconciler.
+    """
+    flow = Workflow("lost", Data, Route, ends=(Route.DONE,))
+
+    @flow.step(Route.FORK)
+    def fork(run: Run[Data, Route]) -> Literal[Route.LEFT, Route.RIGHT]:
+        return Route.LEFT
+
+    @flow.step(Route.LEFT)
+    def left(run: Run[Data, Route]) -> Literal[Route.DONE]:
+        return Route.DONE
+
+    @flow.step(Route.RIGHT)
+    def right(run: Run[Data, Route]) -> Literal[Route.DONE]:
+        return Route.DONE
+
+    driver, streamer = a_driver()
+    with driver:
+        driver.serve(flow)
+        run_id = driver.engine.trigger(flow, "one", Data())
+        lost = an_event(1).replace(workflow="lost", run_id=run_id, version=2, status=Route.RIGHT)
+        streamer.new_sender().send(lost.replace(topic=names.status_topic("lost", Route.RIGHT)))
+        driver.advance(timedelta(seconds=1))
+        assert driver.engine.view(flow, run_id).status is Route.DONE

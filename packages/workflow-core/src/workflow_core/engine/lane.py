@@ -50,6 +50,11 @@ class Item:
         self.suspect = receipt[1].suspect
 
     @property
+    def key(self) -> tuple[str, int, int]:
+        """What it is in hand as: an event of another status may tell of a version never kept."""
+        return self.event.run_id, self.event.version, self.event.status
+
+    @property
     def step(self) -> Step:
         """The step that its event is for."""
         return self.lane.steps[self.event.status]

@@ -34,7 +34,7 @@ class Reconciler(Process):
     the interval that the settings tell.
 
     Args:
-        in_hand: whether this process is at work on that version of a run.
+        in_hand: whether this process is at work on a run as it is.
     """
 
     upkeep = True
@@ -47,7 +47,7 @@ class Reconciler(Process):
         journal: Journal,
         identity: Identity,
         *,
-        in_hand: Callable[[str, int], bool],
+        in_hand: Callable[[Record], bool],
         gate: Gate,
         settings: EngineSettings,
         clock: Clock,
@@ -106,9 +106,7 @@ class Reconciler(Process):
     def _stands_still(self, record: Record) -> bool:
         """Whether it should have moved on long ago; what this process has in hand is on its way."""
         due = record.next_try_at
-        return (due is None or due < self._before) and not self._in_hand(
-            record.run_id, record.version
-        )
+        return (due is None or due < self._before) and not self._in_hand(record)
 
     def _file_again(self, records: Sequence[Record]) -> None:
         self._journal.file(

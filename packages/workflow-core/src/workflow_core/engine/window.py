@@ -8,7 +8,7 @@
 
 Rules it keeps:
 
-- One (run, version) is in hand once: a second delivery of it only adds a receipt.
+- One version of a run is in hand once: a second delivery of it only adds a receipt.
 - Versions of one run are worked on one after the other: a second version waits for the first.
 - Each step has at most ``concurrency`` bodies running in this process.
 - Nothing waits long between its look-up and its start: a worker claims only as many items as it
@@ -54,7 +54,7 @@ class Window:
         self._room = threading.Condition(self._lock)
         self._lanes: list[Lane] = []
         self._turns: deque[tuple[Lane, int]] = deque()
-        self._items: dict[tuple[str, int], Item] = {}
+        self._items: dict[tuple[str, int, int], Item] = {}
         self._runs: dict[str, deque[Item]] = {}
         self._chunks: set[Chunk] = set()
         self._executing: set[Item] = set()
@@ -94,7 +94,7 @@ class Window:
                 if not lane.is_for_us(event):
                     lane.to_ack.append(receipt)
                     continue
-                known = self._items.get((event.run_id, event.version))
+                known = self._items.get((event.run_id, event.version, event.status))
                 if known is not None:
                     known.receipts.append(receipt)
                     continue
@@ -104,7 +104,7 @@ class Window:
 
     def _add(self, item: Item) -> None:
         event = item.event
-        self._items[event.run_id, event.version] = item
+        self._items[item.key] = item
         item.lane.in_hand += 1
         waiting = self._runs.get(event.run_id)
         if waiting is None:
@@ -113,10 +113,10 @@ class Window:
         else:
             waiting.append(item)
 
-    def has(self, run_id: str, version: int) -> bool:
-        """Whether this version of the run is in hand."""
+    def has(self, record: Record) -> bool:
+        """Whether the run is in hand as it is."""
         with self._lock:
-            return (run_id, version) in self._items
+            return (record.run_id, record.version, record.status) in self._items
 
     def take_acks(self, lane: Lane) -> list[Receipt]:
         """Receipts of settled items, to be acked by the lane's reception."""
@@ -378,7 +378,7 @@ class Window:
             self._drop(follower)
 
     def _drop(self, item: Item) -> None:
-        del self._items[item.event.run_id, item.event.version]
+        del self._items[item.key]
         item.lane.in_hand -= 1
 
     def in_hand(self) -> list[Item]:

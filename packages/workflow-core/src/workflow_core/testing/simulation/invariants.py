@@ -54,7 +54,7 @@ class DriveInvariant:
             if not self._needs_a_driver(record):
                 continue
             run_id, version = record.run_id, record.version
-            if any(member.holds(run_id, version) for member in living) or self._travels(record):
+            if any(member.holds(record) for member in living) or self._travels(record):
                 continue
             if rows is None:
                 rows = {(r.event.run_id, r.event.version) for r in self._records.outbox.rows()}

@@ -16,6 +16,7 @@ from workflow_core.engine.process import Process
 from workflow_core.engine.runtime import Runtime
 from workflow_core.errors import WouldWaitForeverError
 from workflow_core.memory import MemoryDatabase
+from workflow_core.model import Record
 from workflow_core.ports import AdapterContext, Capability, Clock
 from workflow_core.testing.loop import DrivenLoop
 from workflow_core.testing.simulation.faults import (
@@ -108,9 +109,9 @@ class Member:
         dues.append(self._loop.next_due())
         return min((due for due in dues if due is not None), default=None)
 
-    def holds(self, run_id: str, version: int) -> bool:
-        """Whether it has this version of the run in hand."""
-        return self._serving._window.has(run_id, version)
+    def holds(self, record: Record) -> bool:
+        """Whether it has the run in hand as it is."""
+        return self._serving._window.has(record)
 
     def stop(self) -> None:
         """End in order."""

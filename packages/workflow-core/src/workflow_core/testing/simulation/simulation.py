@@ -218,7 +218,10 @@ class Simulation:
             self._do(member, verb, verbs[verb])
 
     def _let_an_event_come_again(self) -> None:
-        """An old one, as after a rewind, or one of the present version, as from a reconciler."""
+        """An old one, as after a rewind, or one of the present version, as from a reconciler.
+
+        Among the old ones are such of writes that were never kept, as after a fail-over.
+        """
         records = [r for r in self.records() if r.status in self._workflow.steps]
         if self._sent and self.dice.random() < 0.5:
             event = self.dice.choice(self._sent)
