@@ -1,0 +1,219 @@
+"""Worker processes to be harmed, and the judge of what is left afterwards."""
+
+from __future__ import annotations
+
+import queue
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import pytest
+from workflow_core import Record, RecordQuery, RunState
+from workflow_core.discovery import embedded
+
+WORKER = Path(__file__).with_name("worker.py")
+PATIENCE = 120  # seconds after which something is lost, however slow the machine
+SHIPPED, REFUSED = 4, 5
+
+
+class Fleet:
+    """All processes of one test, and what they did to the outside world."""
+
+    def __init__(self) -> None:
+        self.did: Counter[tuple[str, str]] = Counter()
+        """How often a step did what, by idempotency key."""
+        self.began: set[str] = set()
+        self.started: list[Worker] = []
+        self._lock = threading.Lock()
+
+    def note(self, line: str) -> bool:
+        """Whether the line was about the outside world."""
+        word, *rest = line.split()
+        with self._lock:
+            if word == "did":
+                self.did[rest[0], rest[1]] += 1
+            elif word == "began":
+                self.began.add(rest[0])
+        return word == "did"
+
+
+class Worker:
+    """A process that serves; see worker.py for what it says and obeys."""
+
+    def __init__(self, fleet: Fleet, *arguments: str) -> None:
+        self._fleet = fleet
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lamented: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.lament = ""
+        self.did: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """Its own lines of what it did to the outside world."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(WORKER), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._readers = [
+            threading.Thread(target=self._listen, daemon=True),
+            threading.Thread(target=self._listen_to_laments, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def tell(self, *words: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(" ".join(words) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """Its next line, but for what it did outside."""
+        line = self._said.get(timeout=PATIENCE)
+        assert line, f"it ended by itself:\n{self.lament}"
+        return line
+
+    def hear_of(self, words: str) -> str:
+        """Its next warning that has these words."""
+        while words not in (line := self._lamented.get(timeout=PATIENCE)):
+            assert line, "it ended"
+        return line
+
+    def begin(self, *names: str) -> list[str]:
+        """What became of these."""
+        self.tell("begin", *names)
+        return [self.hear() for _ in names]
+
+    def settle(self) -> None:
+        self.tell("settle")
+        assert self.hear() == "settled"
+
+    def kill(self) -> None:
+        """As `kill -9`; all that it said before is heard."""
+        self.process.kill()
+        assert self._wait() == -signal.SIGKILL, self.lament
+
+    def end(self) -> None:
+        """In order."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self._wait() == 0, self.lament
+
+    def clean_up(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self._wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def _wait(self) -> int:
+        code = self.process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join()
+        return code
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if self._fleet.note(line):
+                self.did.put(line)
+            else:
+                self._said.put(line.strip())
+        self._said.put("")
+
+    def _listen_to_laments(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lament += line
+            self._lamented.put(line)
+        self._lamented.put("")
+
+
+class Start(Protocol):
+    def __call__(self, database: Path, *, hunted: str = "") -> Worker: ...
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return Fleet()
+
+
+@pytest.fixture
+def start(fleet: Fleet) -> Iterator[Start]:
+    """Starts workers, each with chances of its own, the same in each run of the test."""
+    seeds = random.Random(20)
+
+    def start(database: Path, *, hunted: str = "") -> Worker:
+        options = ["--hunted", hunted] if hunted else []
+        worker = Worker(fleet, str(database), str(seeds.randrange(2**32)), *options)
+        fleet.started.append(worker)
+        return worker
+
+    yield start
+    for worker in fleet.started:
+        worker.clean_up()
+
+
+Judge = Callable[[Path], dict[str, Record]]
+
+
+@pytest.fixture
+def judge(fleet: Fleet) -> Judge:
+    """Asserts that each order ended as it should, by each step once; answers the runs by name."""
+
+    def judge(database: Path) -> dict[str, Record]:
+        with sqlite3.connect(database) as connection:
+            assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        connection.close()
+        with embedded(database).build() as adapters:
+            store = adapters.record_store
+            assert store.list_outbox_events(["orders"], limit=10) == []
+            query = RecordQuery(workflow="orders", limit=1000)
+            runs: dict[str, Record] = {}
+            while True:
+                page = store.list_records(query)
+                for record in page.items:
+                    assert record.foreign_id not in runs
+                    runs[record.foreign_id] = record
+                    versions = [entry.version for entry in store.history(record.run_id)]
+                    assert versions == list(range(1, record.version + 1))
+                if page.next is None:
+                    break
+                query = query.replace(after=page.next)
+        assert fleet.began <= runs.keys(), "an order that was acknowledged is lost"
+        for record in runs.values():
+            assert_as_expected(record)
+        assert set(fleet.did) == {visit for record in runs.values() for visit in visits(record)}
+        return runs
+
+    return judge
+
+
+def assert_as_expected(record: Record) -> None:
+    """The version too: one more or less would be a transition that is doubled or missing."""
+    number = int(record.foreign_id.partition("-")[0])
+    assert record.state is RunState.COMPLETED, record
+    trail = [what for _, what in visits(record)]
+    assert msgspec.json.decode(record.data) == {"number": number, "trail": trail}
+    refused = number % 20 == 0
+    assert record.status == (REFUSED if refused else SHIPPED)
+    assert record.version == 1 + len(trail) + (number % 7 == 0 and not refused)
+
+
+def visits(record: Record) -> list[tuple[str, str]]:
+    """The idempotency keys that its steps should have used, and for what."""
+    number = int(record.foreign_id.partition("-")[0])
+    keys = [(1, 0, "pay")]
+    if number % 20:
+        twice = number % 11 == 0
+        failed = number % 7 == 0
+        keys += [(2, 0, "pack")] + [(2, 1, "pack")] * twice + [(3 + twice + failed, 0, "ship")]
+    return [(f"{record.run_id}/{entered}/{repeat}", what) for entered, repeat, what in keys]
