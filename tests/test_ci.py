@@ -75,7 +75,9 @@ def test_last_line_never_hides_a_failed_stage(
     assert capsys.readouterr().out.splitlines()[-1] == last
 
 
-def test_uv_is_told_what_only_pip_is_configured_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
-    settings = pip_settings.__wrapped__(sys.executable)
-    assert settings["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+def test_uv_is_told_what_only_pip_is_configured_with(tmp_path: Path) -> None:
+    python = tmp_path / "python"  # the environment of this test may have no pip to ask
+    python.write_text("#!/bin/sh\necho \"global.index-url='https://mirror.example/simple'\"\n")
+    python.chmod(0o755)
+    settings = pip_settings.__wrapped__(str(python))
+    assert settings == {"UV_DEFAULT_INDEX": "https://mirror.example/simple"}
