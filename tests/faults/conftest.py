@@ -20,7 +20,7 @@ from workflow_core import Record, RecordQuery, RunState
 from workflow_core.discovery import embedded
 
 WORKER = Path(__file__).with_name("worker.py")
-PATIENCE = 120  # seconds after which something is lost, however slow the machine
+PATIENCE = 90  # seconds after which something is lost, however slow the machine
 SHIPPED, REFUSED = 4, 5
 
 
@@ -51,7 +51,7 @@ class Worker:
     def __init__(self, fleet: Fleet, *arguments: str) -> None:
         self._fleet = fleet
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._lamented: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lamented = threading.Condition()
         self.lament = ""
         self.did: queue.SimpleQueue[str] = queue.SimpleQueue()
         """Its own lines of what it did to the outside world."""
@@ -80,11 +80,11 @@ class Worker:
         assert line, f"it ended by itself:\n{self.lament}"
         return line
 
-    def hear_of(self, words: str) -> str:
-        """Its next warning that has these words."""
-        while words not in (line := self._lamented.get(timeout=PATIENCE)):
-            assert line, "it ended"
-        return line
+    def wait_for_lament(self, words: str) -> None:
+        """Until it has warned of something in these words."""
+        with self._lamented:
+            heard = self._lamented.wait_for(lambda: words in self.lament, PATIENCE)
+        assert heard, self.lament
 
     def begin(self, *names: str) -> list[str]:
         """What became of these."""
@@ -132,9 +132,9 @@ class Worker:
     def _listen_to_laments(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.lament += line
-            self._lamented.put(line)
-        self._lamented.put("")
+            with self._lamented:
+                self.lament += line
+                self._lamented.notify_all()
 
 
 class Start(Protocol):

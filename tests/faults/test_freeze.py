@@ -28,7 +28,7 @@ def test_frozen_worker_commits_nothing_stale_when_thawed(
     frozen = start(database)
     frozen.tell("shut")
     frozen.begin(*NAMES)
-    in_hand = [key_of(frozen.did.get()) for _ in range(IN_HAND)]
+    in_hand = [key_of(frozen.did.get(timeout=60)) for _ in range(IN_HAND)]
     with stopped(frozen, database):
         other = start(database)
         other.settle()  # so the leases of the frozen one are over
