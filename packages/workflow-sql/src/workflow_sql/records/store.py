@@ -82,8 +82,8 @@ class SqlRecordStore(RecordStore):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Transactions and claims; a history unless it is off."""
-        always = {Capability.TRANSACTIONS, Capability.CLAIMS}
+        """Transactions, claims and word of changes; a history unless it is off."""
+        always = {Capability.TRANSACTIONS, Capability.CLAIMS, Capability.WAKES}
         return frozenset(always if self._history is History.OFF else always | {Capability.HISTORY})
 
     def check_health(self) -> str:
