@@ -169,6 +169,20 @@ def test_slow_run_survives_its_process(
     assert cluster.record(run_id).version == 3  # its transition was committed once
 
 
+def test_slow_run_that_a_stop_abandons_is_taken_up_at_once(
+    cluster: Cluster, orders: Workflow[Order, Status], watch: Watch
+) -> None:
+    """Seen to fail when only the safety copy drove it: it began a minute later."""
+    serving = cluster.driver.serve(orders)
+    cluster.engine.trigger(orders, "slow", Order(takes=100))
+    cluster.driver.advance(timedelta(seconds=40))
+    second = cluster.join("second")
+    assert serving.stop() != []
+    cluster.driver.serve(orders, engine=second.engine)
+    cluster.driver.advance(SECOND)
+    assert watch.begun == ["slow", "slow"]
+
+
 def test_quick_run_survives_its_process(
     cluster: Cluster, orders: Workflow[Order, Status], watch: Watch
 ) -> None:

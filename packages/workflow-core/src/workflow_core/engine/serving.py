@@ -24,13 +24,14 @@ from workflow_core.engine.core import Core
 from workflow_core.engine.gate import Gate
 from workflow_core.engine.keeper import Duty, GateDuty, Keeper, ShardDuty
 from workflow_core.engine.lag import LagWatch, StoreTime
-from workflow_core.engine.lane import Lane
+from workflow_core.engine.lane import Item, Lane
 from workflow_core.engine.process import Process
 from workflow_core.engine.reception import Reception
 from workflow_core.engine.reconciler import Reconciler
 from workflow_core.engine.relay import Relay
 from workflow_core.engine.rota import Rota
 from workflow_core.engine.safety import Safety
+from workflow_core.engine.transition import file_again
 from workflow_core.engine.upkeep import Retention
 from workflow_core.engine.window import Window
 from workflow_core.engine.worker import Worker
@@ -307,9 +308,8 @@ class Serving:
         self._window.close_entrance()
         crew.work_off()
         drained = self._window.wait_empty(timedelta(0) if crew.manual else grace)
-        self._abandoned = [] if drained else abandoned(self._window.in_hand())
-        for name in self._abandoned:
-            logger.warning("stopped after %s, abandoned: %s", grace, name)
+        if not drained:
+            self._abandon(self._window.in_hand(), grace)
         self._publish_rest(timedelta(0) if crew.manual else _PUBLISH_GRACE)
         # Workers in a body that never returns are left behind: their threads are daemons.
         crew.dismiss(self._workers, _THREAD_GRACE if drained else timedelta(0))
@@ -317,6 +317,17 @@ class Serving:
         if late:
             logger.warning("did not end within %s: %s", _THREAD_GRACE, ", ".join(late))
         self._close([r for r in self._receptions if r.name not in late])
+
+    def _abandon(self, items: Sequence[Item], grace: timedelta) -> None:
+        """Say what is left undone. It comes again at once, also where a safety copy drives it."""
+        self._abandoned = abandoned(items)
+        for name in self._abandoned:
+            logger.warning("stopped after %s, abandoned: %s", grace, name)
+        try:
+            acked = [item.event for item in items if item.safety_copy]
+            self._core.journal.file([file_again(event, self._core.identity) for event in acked])
+        except AdapterUnavailableError as error:
+            logger.warning("some long steps are taken up again in a minute only: %s", error)
 
     def _publish_rest(self, grace: timedelta) -> None:
         try:
