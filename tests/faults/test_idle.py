@@ -154,7 +154,7 @@ def test_engine_makes_few_statements_on_sqlite_when_at_rest(
     operations: Operations,
     record_property: Callable[[str, Any], None],
 ) -> None:
-    """TODO"""
+    """Seen to fail when the relay asks for what is due twenty times a second."""
     assert len(operations.at_rest(record_property)) < FEW
 
 
@@ -163,6 +163,6 @@ def test_engine_asks_nothing_of_memory_when_at_rest(
     operations: Operations,
     record_property: Callable[[str, Any], None],
 ) -> None:
-    """TODO"""
+    """Seen to fail when the relay asks for what is due twenty times a second."""
     # once in five seconds the relay looks by itself: a wake-up is quick, polling makes it sure
     assert operations.at_rest(record_property) in ([], ["next_outbox_due"])
