@@ -23,7 +23,7 @@ LATER = [f"{number}-thawed" for number in range(200)]
 def test_frozen_worker_commits_nothing_stale_when_thawed(
     start: Start, fleet: Fleet, judge: Callable[[Path], dict[str, Record]], tmp_path: Path
 ) -> None:
-    """Seen to fail when an update does not compare the version: a late outcome replaces the newer."""
+    """Seen to fail when updates do not compare the version: a late outcome replaces a newer one."""
     database = tmp_path / "orders.db"
     frozen = start(database)
     frozen.tell("shut")

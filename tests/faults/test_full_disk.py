@@ -130,7 +130,7 @@ def disk(request: pytest.FixtureRequest) -> Disk:
 def test_engine_goes_on_without_restart_when_a_full_disk_has_room_again(
     disk: Disk, start: Start, fleet: Fleet, judge: Callable[[Path], dict[str, Record]]
 ) -> None:
-    """Seen to fail when the committer drops what it could not commit: those runs are left behind."""
+    """Seen to fail when the committer drops what it could not commit: runs are left behind."""
     database = disk.folder / "orders.db"
     worker = start(database)
     worker.tell("shut")

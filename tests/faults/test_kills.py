@@ -32,7 +32,7 @@ def test_orders_end_once_when_processes_are_killed_at_any_moment(
     tmp_path: Path,
     record_property: Callable[[str, Any], None],
 ) -> None:
-    """Seen to fail when events are filed in a transaction after their record's: runs are left behind."""
+    """Seen to fail when events are filed in a transaction of their own: runs are left behind."""
     database = tmp_path / "orders.db"
     lives = max(1, KILLS // 7)
 
