@@ -1,9 +1,9 @@
 """Processes that are killed with -9 at random moments, over and over, on one file.
 
 The moments: each process asks for its death after a random amount of progress and a random moment
-more, and one in seven while it is still starting up. In an ordinary run 42 processes are killed;
-FAULTS_KILLS=140 in the environment makes it that many in all (shared out 1 : 2 : 4 over the three
-tests), which takes about three times as long.
+more, and one in seven while it is still starting up. In an ordinary run 42 processes are killed,
+in about a minute; FAULTS_KILLS=140 in the environment makes it 140 (shared out 1 : 2 : 4 over the
+three tests), in about three. Beyond 250 a test lasts longer than `faulthandler_timeout` lets it.
 """
 
 from __future__ import annotations
