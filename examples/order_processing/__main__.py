@@ -8,6 +8,7 @@ import argparse
 import csv
 import logging
 import signal
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -20,20 +21,22 @@ from order_processing.progress import Progress, settled_runs
 from order_processing.provider import PaymentProvider
 from order_processing.summary import reconcile, show
 
+ORDERS = Path(__file__).with_name("orders.csv")
+DATABASE = "where the runs are kept; made if it is missing, gone on with if not"
 LOOK_EACH = 0.25  # seconds between two looks at the counts
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="order_processing", description=__doc__)
-    parser.add_argument("database", nargs="?", type=Path, default=Path("orders.db"))
-    parser.add_argument("--orders", type=Path, default=Path(__file__).with_name("orders.csv"))
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("database", nargs="?", type=Path, default=Path("orders.db"), help=DATABASE)
+    parser.add_argument("--orders", type=Path, default=ORDERS, help="the input")
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C
     try:
         orders = read(options.orders)
         return run(options.database, orders)
-    except (OSError, ValueError, WorkflowError) as problem:
+    except (OSError, ValueError, sqlite3.Error, WorkflowError) as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

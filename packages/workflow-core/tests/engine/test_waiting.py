@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from workflow_core.definition import Cancel, Retry, Run, Workflow
 from workflow_core.engine import Trigger
 from workflow_core.errors import (
     DecodeError,
+    InputError,
     NotReachedError,
     RunEndedError,
     RunNotFoundError,
@@ -20,7 +22,7 @@ from workflow_core.errors import (
     UnknownStatusError,
     WouldWaitForeverError,
 )
-from workflow_core.model import RunState
+from workflow_core.model import RecordQuery, RunState
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Cluster
@@ -409,3 +411,80 @@ def test_aio_has_the_verbs(cluster: Cluster, orders: Workflow[Order, Status]) ->
     cluster.driver.run()
     assert cluster.record(run_id).last_error == ""
     assert told == [True, RunState.PAUSED, RunState.CANCELLED, 1]
+
+
+def test_aio_reads_and_waits_for_the_end_too(
+    cluster: Cluster, orders: Workflow[Order, Status]
+) -> None:
+    told: list[object] = []
+    parents = Workflow("parent", Order, Status, ends=(Status.SHIPPED,))
+
+    @parents.step(Status.CREATED)
+    async def ask(run: OrderRun) -> Literal[Status.SHIPPED]:
+        aio = cluster.engine.aio
+        run_id = await aio.trigger(orders, "order-1", Order(total=-1))
+        ended = await aio.wait_until_ended(orders, run_id, SECOND * 5)
+        told.append(ended.status)
+        query = RecordQuery(workflow=orders.name)
+        told.append([record.run_id for record in (await aio.runs(query)).items] == [run_id])
+        told.append(sum((await aio.counts(query)).values()))
+        told.append([entry.version for entry in await aio.history(run_id)])
+        return Status.SHIPPED
+
+    cluster.driver.serve(orders, parents)
+    cluster.engine.trigger(parents, "parent", Order())
+    cluster.driver.settle()
+    assert told == [Status.REFUSED, True, 1, [1, 2]]
+
+
+# -- what a caller gets wrong ----------------------------------------------------------------------
+
+
+def test_bare_number_is_no_timeout(cluster: Cluster, orders: Workflow[Order, Status]) -> None:
+    run_id = cluster.engine.trigger(orders, "order-1", Order(total=1))
+    seconds: Any = 2
+    waits: list[Callable[[], object]] = [
+        lambda: cluster.engine.wait_for(orders, run_id, Status.SHIPPED, timeout=seconds),
+        lambda: cluster.engine.wait_until_ended(orders, run_id, timeout=seconds),
+    ]
+    for wait in waits:
+        with pytest.raises(InputError, match=r"timedelta\(seconds=2\)"):
+            wait()
+
+
+def test_name_is_no_workflow(cluster: Cluster) -> None:
+    name: Any = "order processor"
+    calls: list[Callable[[], object]] = [
+        lambda: cluster.engine.trigger(name, "order-1", Order()),
+        lambda: cluster.engine.view(name, "a run"),
+        lambda: cluster.engine.serving(name),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match="type str"):
+            call()
+
+
+def test_wait_that_is_over_asks_whether_anybody_serves(
+    cluster: Cluster, orders: Workflow[Order, Status]
+) -> None:
+    run_id = cluster.engine.trigger(orders, "order-1", Order(total=1))
+    error = cluster.engine.not_reached(orders, run_id, Status.SHIPPED, SECOND)
+    assert "does a process serve" in str(error)
+    cluster.driver.serve(orders)
+    cluster.driver.run()
+    error = cluster.engine.not_reached(orders, run_id, Status.SHIPPED, SECOND)
+    assert "does a process serve" not in str(error)
+
+
+def test_driver_tells_of_steps_that_wait_for_something_outside(cluster: Cluster) -> None:
+    orders = Workflow("order processor", Order, Status, ends=(Status.SHIPPED,))
+
+    @orders.step(Status.CREATED)
+    async def ask(run: OrderRun) -> Literal[Status.SHIPPED]:
+        await asyncio.get_running_loop().create_future()  # as a thread's answer would be awaited
+        return Status.SHIPPED
+
+    cluster.driver.serve(orders)
+    run_id = cluster.engine.trigger(orders, "order-1", Order())
+    with pytest.raises(WouldWaitForeverError, match="1 async steps wait for something"):
+        cluster.engine.wait_for(orders, run_id, Status.SHIPPED, SECOND)

@@ -45,6 +45,9 @@ class Retry:
             raise DefinitionError(f"Retry: {problem}")
 
     def _problem(self) -> str:
+        for name in ("first", "maximum"):
+            if not isinstance(getattr(self, name), timedelta):
+                return f"{name} must be a timedelta, e.g. timedelta(seconds=2)"
         if self.first <= timedelta(0):
             return f"first must be more than zero, not {self.first}"
         if not (math.isfinite(self.factor) and self.factor >= 1):

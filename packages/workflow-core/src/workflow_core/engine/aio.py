@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from workflow_core.definition import RunView, Workflow
 from workflow_core.engine.runtime import Runtime
 from workflow_core.engine.triggers import Trigger
 from workflow_core.errors import WorkflowError
+from workflow_core.model import HistoryEntry, Page, Record, RecordQuery, RunState
 
 if TYPE_CHECKING:
     from workflow_core.engine.client import Client
@@ -74,16 +76,29 @@ class AsyncEngine:
     ) -> RunView[DataT, StatusT]:
         """As `Engine.wait_for`, without a thread."""
         future = self._engine.expect(workflow, run_id, status)
-        waiting = asyncio.wrap_future(future)
-        try:
-            answered, _ = await asyncio.wait([waiting], timeout=timeout.total_seconds())
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
-        if answered or not future.cancel():  # perhaps answered in this very moment
-            return await waiting
-        engine = self._engine
-        raise await self._do(lambda: engine.not_reached(workflow, run_id, status, timeout))
+        return await self._wait(future, workflow, run_id, status, timeout)
+
+    async def wait_until_ended(
+        self,
+        workflow: Workflow[DataT, StatusT],
+        run_id: str,
+        timeout: timedelta,  # noqa: ASYNC109 - as above
+    ) -> RunView[DataT, StatusT]:
+        """As `Engine.wait_until_ended`, without a thread."""
+        future = self._engine.expect(workflow, run_id, None)
+        return await self._wait(future, workflow, run_id, None, timeout)
+
+    async def runs(self, query: RecordQuery) -> Page[Record]:
+        """As `Engine.runs`."""
+        return await self._do(lambda: self._engine.runs(query))
+
+    async def counts(self, query: RecordQuery) -> Mapping[tuple[str, int, RunState], int]:
+        """As `Engine.counts`."""
+        return await self._do(lambda: self._engine.counts(query))
+
+    async def history(self, run_id: str) -> Sequence[HistoryEntry]:
+        """As `Engine.history`."""
+        return await self._do(lambda: self._engine.history(run_id))
 
     async def view(
         self, workflow: Workflow[DataT, StatusT], run_id: str
@@ -106,6 +121,25 @@ class AsyncEngine:
     async def cancel(self, run_id: str, *, reason: str) -> None:
         """As `Engine.cancel`."""
         await self._do(lambda: self._engine.cancel(run_id, reason=reason))
+
+    async def _wait(
+        self,
+        future: Future[RunView[DataT, StatusT]],
+        workflow: Workflow[DataT, StatusT],
+        run_id: str,
+        status: StatusT | None,
+        timeout: timedelta,  # noqa: ASYNC109 - as above
+    ) -> RunView[DataT, StatusT]:
+        waiting = asyncio.wrap_future(future)
+        try:
+            answered, _ = await asyncio.wait([waiting], timeout=timeout.total_seconds())
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        if answered or not future.cancel():  # perhaps answered in this very moment
+            return await waiting
+        engine = self._engine
+        raise await self._do(lambda: engine.not_reached(workflow, run_id, status, timeout))
 
     async def _do(self, verb: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self._runtime.errand(verb))

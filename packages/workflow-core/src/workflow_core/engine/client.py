@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workflow_core.definition import RunView, Workflow
 from workflow_core.engine.core import Core
 from workflow_core.engine.operators import Operators
-from workflow_core.engine.questions import ended, reached, view
+from workflow_core.engine.questions import check_timeout, check_workflow, ended, reached, view
 from workflow_core.engine.runtime import Runtime, ThreadRuntime
 from workflow_core.engine.triggers import Trigger, Triggers
 from workflow_core.engine.upkeep import ENDED, purge
@@ -88,6 +88,7 @@ class Client:
             DefinitionError: the workflow is declared wrongly.
         """
         self._check_open()
+        check_workflow(workflow)
         return self._triggers.trigger(
             workflow,
             Trigger(foreign_id, data, status, idempotency_key, start_at, dict(headers or {})),
@@ -103,6 +104,7 @@ class Client:
             DefinitionError: the workflow is declared wrongly.
         """
         self._check_open()
+        check_workflow(workflow)
         return self._triggers.trigger_many(workflow, triggers)
 
     # -- reading -------------------------------------------------------------------------------
@@ -115,6 +117,7 @@ class Client:
             DecodeError: its data is not of the workflow's type.
         """
         self._check_open()
+        check_workflow(workflow)
         found = self._core.store.lookup_many([run_id], primary=True)
         return view(workflow, run_id, found.get(run_id))
 
@@ -125,6 +128,7 @@ class Client:
             RunNotFoundError: it has none.
         """
         self._check_open()
+        check_workflow(workflow)
         record = self._core.store.latest(workflow.name, foreign_id)
         if not record.state.is_live:
             raise RunNotFoundError(
@@ -151,16 +155,25 @@ class Client:
             RunNotFoundError: no such run of this workflow.
             UnknownStatusError: the status is none of this workflow's.
         """
+        check_timeout(timeout)
         return self._await(self.expect(workflow, run_id, status), workflow, run_id, status, timeout)
 
     def expect(
-        self, workflow: Workflow[DataT, StatusT], run_id: str, status: StatusT
+        self, workflow: Workflow[DataT, StatusT], run_id: str, status: StatusT | None
     ) -> Future[RunView[DataT, StatusT]]:
         """A future of what `wait_for` answers or raises; it never times out by itself.
 
         Cancel it when nobody waits any more. `StoppedError` ends it when the engine closes.
+
+        Args:
+            workflow: the definition.
+            run_id: the run.
+            status: where it is to come; None: to its end.
         """
         self._check_open()
+        check_workflow(workflow)
+        if status is None:
+            return self._waiter.ask(run_id, ended(workflow, run_id))
         return self._waiter.ask(run_id, reached(workflow, run_id, workflow.parse_status(status)))
 
     def wait_until_ended(
@@ -172,9 +185,8 @@ class Client:
             NotReachedError: not within `timeout`.
             RunNotFoundError: no such run of this workflow.
         """
-        self._check_open()
-        future = self._waiter.ask(run_id, ended(workflow, run_id))
-        return self._await(future, workflow, run_id, None, timeout)
+        check_timeout(timeout)
+        return self._await(self.expect(workflow, run_id, None), workflow, run_id, None, timeout)
 
     def runs(self, query: RecordQuery) -> Page[Record]:
         """One page of records."""
@@ -277,11 +289,17 @@ class Client:
         """The error of a wait that is over, saying where the run is."""
         goal = "ended" if status is None else f"reached {status.name}"
         where = self.view(workflow, run_id)
+        standing = f"it is at {where.status.name}, {where.state.name.lower()}"
+        if where.attempts:
+            standing += f", {where.attempts} failed attempts"
+        untouched = where.version == 1
         return NotReachedError(
-            f"run {run_id} has not {goal} within {timeout.total_seconds():g} s, it is at "
-            f"{where.status.name}, {where.state.name.lower()}",
+            f"run {run_id} has not {goal} within {timeout.total_seconds():g} s, {standing}",
             workflow=workflow.name,
             run_id=run_id,
+            hint="No step has taken it up yet: does a process serve the workflow?"
+            if untouched
+            else "",
         )
 
     def _check_open(self) -> None:

@@ -18,6 +18,7 @@ from workflow_core.engine.crew import Crew
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.process import ProcessStatus
 from workflow_core.engine.publisher import Publisher
+from workflow_core.engine.questions import check_workflow
 from workflow_core.engine.runtime import Runtime
 from workflow_core.engine.serving import Serving
 from workflow_core.engine.settings import EngineSettings
@@ -213,6 +214,7 @@ def _check_workflows(workflows: Sequence[Workflow[Any, Any]]) -> None:
         raise ServingError("there is no workflow to serve", hint="Give serving() at least one")
     topics: dict[str, str] = {}
     for workflow in workflows:
+        check_workflow(workflow)
         workflow.check()
         if workflow.timeouts:
             raise DefinitionError("timeouts cannot be served yet", workflow=workflow.name)

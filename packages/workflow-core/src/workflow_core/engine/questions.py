@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import IntEnum
 from typing import Any
 
 from workflow_core.definition import RunView, Workflow
 from workflow_core.engine.waiter import Question
-from workflow_core.errors import RunEndedError, RunNotFoundError
+from workflow_core.errors import InputError, RunEndedError, RunNotFoundError
 from workflow_core.model import Record
 
-__all__ = ["ended", "reached", "view"]
+__all__ = ["check_timeout", "check_workflow", "ended", "reached", "view"]
 
 
 def reached(workflow: Workflow[Any, Any], run_id: str, status: IntEnum) -> Question:
@@ -72,3 +73,28 @@ def view(workflow: Workflow[Any, Any], run_id: str, record: Record | None) -> Ru
         updated_at=record.updated_at,
         next_try_at=record.next_try_at,
     )
+
+
+def check_workflow(workflow: object) -> None:
+    """Refuse what is no definition, such as a workflow's name.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(workflow, Workflow):
+        raise InputError(
+            f"a workflow is wanted here, not a value of type {type(workflow).__name__}",
+            hint="Give the Workflow object that your steps are declared on",
+        )
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse a bare number: nobody could know its unit.
+
+    Raises:
+        InputError: it is no timedelta.
+    """
+    if not isinstance(timeout, timedelta):
+        raise InputError(
+            f"timeout is a timedelta, e.g. timedelta(seconds=2), not a {type(timeout).__name__}"
+        )

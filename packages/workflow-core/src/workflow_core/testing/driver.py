@@ -184,7 +184,8 @@ class Driver:
             due = self.next_due()
             if due is None:
                 raise WouldWaitForeverError(
-                    "nothing will ever happen: all is quiet and nothing is due"
+                    "nothing will ever happen: all is quiet and nothing is due",
+                    hint=self._loop.told_unfinished,
                 )
             rest = end - self.clock.now()
             if max(due, _TICK) > rest:

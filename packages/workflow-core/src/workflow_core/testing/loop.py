@@ -40,6 +40,16 @@ class DrivenLoop(AsyncBodies):
         self._loop.run_forever()
         return self._selector.rounds > 0
 
+    @property
+    def told_unfinished(self) -> str:
+        """A sentence on bodies that have not ended; "" if all have."""
+        if not self._tasks:
+            return ""
+        return (
+            f"{len(self._tasks)} async steps wait for something that is not the driver's, such as "
+            "a thread or a process: stand something in for it in tests"
+        )
+
     def next_due(self) -> timedelta | None:
         """How long until a sleeper wakes."""
         return None if self._selector.rest is None else timedelta(seconds=self._selector.rest)

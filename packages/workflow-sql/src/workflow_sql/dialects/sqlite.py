@@ -29,7 +29,10 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_LOCKED: ("another statement holds the table", "Keep transactions short"),
     sqlite3.SQLITE_FULL: ("the disk or the database is full", "Make room; nothing was kept of it"),
     sqlite3.SQLITE_IOERR: ("the disk failed", "Look into the system's log"),
-    sqlite3.SQLITE_READONLY: ("the database may not be written", "Look at the file's permissions"),
+    sqlite3.SQLITE_READONLY: (
+        "the database may not be written",
+        "Look at the permissions of the file and of its folder",
+    ),
     sqlite3.SQLITE_CANTOPEN: (
         "the database file cannot be opened",
         "See that its folder exists and may be written",
