@@ -19,7 +19,7 @@ from workflow_adaptertest.servers import disk
 from workflow_adaptertest.servers.errors import DidNotStartError, NotAvailableError
 from workflow_adaptertest.servers.kinds import KINDS, Kind, kind
 from workflow_adaptertest.servers.place import Node, Place, Tools
-from workflow_adaptertest.servers.ports import free_ports, is_free
+from workflow_adaptertest.servers.ports import free_ports, wait_until_free
 from workflow_adaptertest.servers.processes import Process, find, launch, wait_until_gone
 from workflow_adaptertest.servers.url import ServerUrl
 
@@ -28,6 +28,9 @@ __all__ = ["Entry", "Fleet"]
 _ANSWER_SECONDS = 90.0
 _GRACE_SECONDS = 20.0
 _LOOK_SECONDS = 0.03
+_LETTING_GO_SECONDS = (
+    3.0  # the threads of a killed server may outlive it by a moment, with its ports
+)
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,7 @@ class Fleet:
             nodes = one.nodes(Place(folder, ports, self.tools))
             if known is not None and any(find(node.note) for node in nodes):
                 return ports
-            if all(map(is_free, ports.values())):
+            if wait_until_free(ports.values(), seconds=_LETTING_GO_SECONDS):
                 return ports
         self._wipe(one, folder)  # the data of a cluster knows its ports
         numbers = free_ports(len(one.port_names))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import socket
+import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["free_ports", "is_free"]
+__all__ = ["free_ports", "is_free", "wait_until_free"]
 
+_LOOK_SECONDS = 0.01
 _LOWEST = 15_000
 _USUAL_EPHEMERAL = 32_768
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -41,6 +44,16 @@ def is_free(port: int) -> bool:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return False
+    return True
+
+
+def wait_until_free(ports: Collection[int], *, seconds: float) -> bool:
+    """Waits until a server could listen on all of these; whether it could in time."""
+    deadline = time.monotonic() + seconds
+    while not all(map(is_free, ports)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
     return True
 
 
