@@ -13,12 +13,12 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from lib import checks, wheels
+from lib import checks, cores, wheels
 from lib.environment import uv_environment
 from lib.members import ROOT, dependency_group, members
 
 nox.options.default_venv_backend = "uv|venv"
-nox.options.sessions = ["lint", "types", "tests", "packaging"]
+nox.options.sessions = ["lint", "types", "tests", "packaging", "cores"]
 os.environ.update(uv_environment(sys.executable))
 
 NAMES = [member.name for member in members()]
@@ -50,13 +50,15 @@ def run_all(session: nox.Session, commands: list[checks.Command]) -> None:
         session.run("python", *words, env=env)
 
 
-def run_pytest(session: nox.Session, folder: Path, report: str) -> None:
+def run_pytest(session: nox.Session, folder: Path, report: str, *only: str) -> None:
     """Away from the tree, so that only what is installed can be imported."""
     options = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
     if "TEST_REPORTS" in os.environ:
         options.append(f"--junitxml={Path(os.environ['TEST_REPORTS']) / report}.xml")
+    if "TEST_CARDS" in os.environ and not only:
+        options.append(f"--contract-card={Path(os.environ['TEST_CARDS']) / report}")
     session.chdir(session.create_tmp())
-    session.run("python", "-m", "pytest", *options, str(folder), *session.posargs)
+    session.run("python", "-m", "pytest", *options, *(only or [str(folder)]), *session.posargs)
 
 
 @nox.session
@@ -82,9 +84,32 @@ def tests(session: nox.Session, name: str) -> None:
     run_pytest(session, BY_NAME[name].tests, report=name)
 
 
+@nox.session(name="cores")
+def released_cores(session: nox.Session) -> None:
+    """The contracts of each member on the released cores that its range allows."""
+    pairs = cores.pairs()
+    if not pairs:
+        session.log("every range begins with this tree's core, and there is no release")
+    for member, core in pairs:
+        if "BUILT_WHEELS" not in os.environ:
+            session.install("build", "uv")
+        scratch = Path(session.create_tmp())
+        pins = cores.pins_with(core, dist(Path(session.bin) / "python"), scratch)
+        wanted = [member.with_extras(member.name), "workflow-adaptertest"]
+        session.install("--constraint", str(pins), *wanted, *dependency_group("test"))
+        run_pytest(session, member.tests, f"{member.name}-on-{core}", *cores.contracts(member))
+
+
 @nox.session
 def packaging(session: nox.Session) -> None:
     """The repository's own tests: wheels, sdists, licences, names, rules of the tree."""
     install_wheels(session, *NAMES, groups=("dev",))
     session.env["BUILT_WHEELS"] = str(dist(Path(session.bin) / "python"))
     run_pytest(session, ROOT / "tests", report="packaging")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site, in build/site; a warning fails it."""
+    session.install(*dependency_group("docs"))
+    session.run("python", *checks.site(ROOT / "build" / "site"))

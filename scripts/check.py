@@ -10,16 +10,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
-from lib import checks, wheels
+from lib import cards, checks, cores, wheels
 from lib.environment import uv_environment
 from lib.members import ROOT, members
 
 # Longer than any stage takes on a slow machine; a stage that hangs would never tell.
-STAGE_SECONDS = 1500
+STAGE_SECONDS = 4200
+_TO_SERVICES = {
+    "workflow-etcd-roles",
+    "workflow-kafka",
+    "workflow-redis-timeout",
+    "workflow-reflex",
+    "workflow-sql",
+}
 
 UNDER_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -34,6 +43,10 @@ class Run:
     @property
     def reports(self) -> Path:
         return self.scratch / "reports"
+
+    @property
+    def cards(self) -> Path:
+        return self.scratch / "cards"
 
     @property
     def dist(self) -> Path:
@@ -51,10 +64,18 @@ class Run:
         outcomes = [self.call([sys.executable, *words], env) for words, env in commands]
         return all(outcomes)
 
-    def call(self, command: list[str], env: dict[str, str], cwd: Path = ROOT) -> bool:
+    def call(
+        self,
+        command: list[str],
+        env: dict[str, str],
+        cwd: Path = ROOT,
+        output: IO[str] | None = None,
+    ) -> bool:
         try:
             done = subprocess.run(
                 command,
+                stdout=output,
+                stderr=output and subprocess.STDOUT,
                 env={**uv_environment(sys.executable), **env},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -83,15 +104,65 @@ class Run:
         return True
 
     def servers(self) -> bool:
-        """What a person's machine cannot have, its tests skip; under CI they would all fail."""
-        return self.python([([*checks.servers(), "install"], {})]) or not UNDER_CI
+        """What a person's machine cannot have, its tests skip; under CI they would all fail.
 
-    def nox(self, session: str, *, within: Sequence[str] = ()) -> bool:
+        A browser too.
+        """
+        return (
+            self.python([([*checks.servers(), "install"], {}), *checks.browser()]) or not UNDER_CI
+        )
+
+    def nox(
+        self,
+        *sessions: str,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+        output: IO[str] | None = None,
+    ) -> bool:
         """On the wheels of this run, in environments of its own: two runs may go on at once."""
         self.reports.mkdir(exist_ok=True)
-        env = {"BUILT_WHEELS": str(self.dist), "TEST_REPORTS": str(self.reports)}
-        command = ["-m", "nox", "--envdir", str(self.scratch / "nox"), "--session", session]
-        return self.python([([*within, sys.executable, *command] if within else command, env)])
+        built = {"BUILT_WHEELS": str(self.dist), "TEST_REPORTS": str(self.reports)}
+        built["TEST_CARDS"] = str(self.cards)
+        words = ["-m", "nox", "--envdir", str(self.scratch / "nox"), "--session", *sessions]
+        command = [sys.executable, *within, sys.executable] if within else [sys.executable]
+        return self.call([*command, *words], {**built, **(env or {})}, output=output)
+
+    def tests(self) -> bool:
+        """In three lanes, each with servers of its own: much of a test is waiting.
+
+        The adapters to services share one set of servers, in the state in which each leaves it.
+        What the other lanes print comes at the end, if they fail.
+        """
+        names = [member.name for member in members()]
+        rest = [f"tests({name})" for name in names if name not in _TO_SERVICES]
+        lanes = {"repository": ["packaging"], "rest": rest}
+        with ThreadPoolExecutor(len(lanes)) as threads:
+            beside = [threads.submit(self.lane, *lane) for lane in lanes.items()]
+            adapters = [f"tests({name})" for name in names if name in _TO_SERVICES]
+            good = self.nox(*adapters, within=[*checks.servers(), "run", "--"])
+            return all([good, *(lane.result() for lane in beside)])
+
+    def lane(self, name: str, sessions: Sequence[str]) -> bool:
+        """These sessions beside others; tells what they printed if they fail."""
+        printed = self.scratch / f"{name}.txt"
+        with printed.open("w", encoding="utf-8") as output:
+            good = self.nox(*sessions, env=checks.servers_beside(name), output=output)
+        if not good:
+            print(printed.read_text(encoding="utf-8"), flush=True)
+        return good
+
+    def conformance(self) -> bool:
+        """Whether the tests have found of our adapters what their cards say."""
+        told = list(cards.differences(cards.cards(self.cards), cards.cards()))
+        print("\n".join(told) or "as the cards say")
+        return not told or not UNDER_CI  # a person's machine may lack a server
+
+    def released_cores(self) -> bool:
+        """The contracts on the cores that the ranges allow and that are not this tree's."""
+        if not cores.pairs():
+            print("every range begins with this tree's core, and there is no release")
+            return True
+        return self.nox("cores", within=[*checks.servers(), "run", "--"])
 
     def demo(self) -> bool:
         folder = self.scratch / "demo"
@@ -115,6 +186,20 @@ def count(reports: Iterable[Path]) -> tuple[int, int]:
     return passed, failed
 
 
+def failures(reports: Iterable[Path]) -> list[str]:
+    """The failed tests, each with the first line of why: a log is often kept by its end alone."""
+    found: list[str] = []
+    for report in sorted(reports):
+        for case in ElementTree.parse(report).iter("testcase"):
+            found += [
+                f"{case.get('classname', '')}::{case.get('name', '')}: "
+                f"{(problem.get('message') or 'no message').splitlines()[0][:300]}"
+                for problem in case
+                if problem.tag in {"failure", "error"}
+            ]
+    return found
+
+
 def everything(run: Run) -> bool:
     stages: list[tuple[str, Callable[[], bool]]] = [
         ("ruff check", lambda: run.python(checks.style())),
@@ -124,9 +209,9 @@ def everything(run: Run) -> bool:
         ("typing tests", lambda: run.python(checks.typing_tests(sys.executable))),
         ("build", run.build),
         ("servers", run.servers),
-        # one set of servers for all members, in the state in which the tests leave it
-        ("tests, on wheels", lambda: run.nox("tests", within=[*checks.servers(), "run", "--"])),
-        ("packaging", lambda: run.nox("packaging")),
+        ("tests, on wheels", run.tests),
+        ("cards of the adapters", run.conformance),
+        ("released cores", run.released_cores),
     ]
     if (ROOT / "scripts" / "demo").exists():
         stages.append(("demo", run.demo))
@@ -149,6 +234,8 @@ def main(arguments: list[str]) -> int:
 
 def summary(run: Run, *, good: bool) -> None:
     print()
+    for line in failures(run.reports.glob("*.xml")):
+        print(f"FAILED {line}")
     for name, seconds, fine in run.timings:
         print(f"{'ok    ' if fine else 'FAILED'} {seconds:7.1f} s  {name}")
     passed, failed = run.counts()

@@ -23,7 +23,11 @@ def tree() -> list[Path]:
             for name in folders
             if (name == ".ci" or not name.startswith(".")) and name not in left_out
         ]
-        found += [Path(folder) / name for name in files if not name.startswith(".venv")]
+        found += [
+            Path(folder) / name
+            for name in files
+            if not name.startswith(".venv") and name != ".git"  # a file, in a linked work tree
+        ]
     return sorted(path for path in found if is_text(path))
 
 

@@ -75,6 +75,21 @@ def test_last_line_never_hides_a_failed_stage(
     assert capsys.readouterr().out.splitlines()[-1] == last
 
 
+def test_failed_tests_are_named_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seen to fail with a summary of the stages alone."""
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "0.xml").write_text(
+        '<testsuite tests="2" skipped="0" failures="1" errors="0"><testcase classname="a" name="b">'
+        '<failure message="assert 1 == 2&#10;more"/></testcase><testcase name="c"/></testsuite>',
+        encoding="utf-8",
+    )
+    summary(Run(tmp_path), good=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["FAILED a::b: assert 1 == 2", "1 passed, 1 failed"]
+
+
 def test_uv_is_told_what_only_pip_is_configured_with(tmp_path: Path) -> None:
     python = tmp_path / "python"  # the environment of this test may have no pip to ask
     python.write_text("#!/bin/sh\necho \"global.index-url='https://mirror.example/simple'\"\n")

@@ -22,7 +22,15 @@ def noticed_by(file: Path) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize(
-    "port", ["record_stores", "event_streamers", "role_schedulers", "timeout_stores"]
+    "port",
+    [
+        "record_stores",
+        "event_streamers",
+        "role_schedulers",
+        "timeout_stores",
+        "connector_sources",
+        "acceptances",
+    ],
 )
 def test_suite_notices_every_mutant_when_run_over_it(port: str, pytester: pytest.Pytester) -> None:
     file = MUTANTS / f"{port}.py"

@@ -1,58 +1,107 @@
-"""Measures bursts, latencies and triggers, beside the floor.
-
-python -m benchmarks memory
-python -m benchmarks sqlite --runs 20000
-"""
+"""Measures bursts, latencies and triggers of three trivial steps, beside a floor."""
 
 import argparse
 import tempfile
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from workflow_core import Engine
+from workflow_core.ports import Observer
 
-from three_steps import measure
-from three_steps.floor import floor
+from three_steps import bare, floor, measure, servers
 from three_steps.flow import STEPS, orders
+
+BATCH = 500
+COPIED = 10_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__)
-    parser.add_argument("store", choices=["memory", "sqlite"])
+    parser.add_argument("store", choices=["memory", "sqlite", *servers.NAMES])
     parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3, help="of bursts, each with a floor")
+    parser.add_argument("--ended", type=int, default=0, help="runs that have ended before")
+    parser.add_argument("--snapshot", action="store_true", help="beside a transaction left open")
+    parser.add_argument(
+        "--observed", action="store_true", help="with an observer that does nothing"
+    )
+    parser.add_argument(
+        "--workers", type=int, nargs="*", default=[], help="serving processes, on a server"
+    )
     parser.add_argument("--folder", type=Path, help="where SQLite files go; default: a new one")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if options.store == "sqlite":
-            batched = floor(folder, options.runs, 500)
-            single = floor(folder, max(100, options.runs // 50), 1)
-            print(f"floor     batches of 500 {batched:10,.0f} runs/s   one by one {single:,.0f}")
-        engine = stack.enter_context(
-            Engine.in_memory() if options.store == "memory" else Engine.embedded(folder / "b.db")
-        )
+        engine = stack.enter_context(open_engine(options.store, folder, options.observed))
         with engine.serving(orders):
-            report(engine, options.runs)
+            if options.ended:
+                fill(engine, options.store, options.ended)
+            if options.snapshot and options.store in servers.NAMES:
+                stack.enter_context(servers.long_snapshot(servers.url_of(options.store)))
+            tell_latencies(engine)
+            for number in range(options.rounds):
+                compare(engine, options.store, folder / str(number), options.runs, f"b{number}")
+            waited = measure.burst(engine, options.runs, name="waited", wait_for_each=True)
+            print(f"burst     {waited.runs_per_second:,.0f} runs/s with a wait for each of them")
         rate = measure.triggers(engine, max(800, options.runs // 5), 8)
         print(f"triggers  {rate:,.0f} /s from 8 threads, nobody serving")
         print(f"memory    {measure.peak_memory():,.0f} MB at most")
+    for workers in options.workers if options.store in servers.NAMES else ():
+        servers.tell_burst_of(servers.url_of(options.store), workers, options.runs)
 
 
-def report(engine: Engine, runs: int) -> None:
-    measure.latencies(engine, 20)  # warm up
+def open_engine(store: str, folder: Path, is_observed: bool) -> AbstractContextManager[Engine]:
+    observers = [Observer()] if is_observed else []
+    if store == "memory":
+        return Engine.in_memory(observers=observers)
+    if store == "sqlite":
+        return Engine.embedded(folder / "b.db", observers=observers)
+    return servers.engine_on(servers.url_of(store))
+
+
+def fill(engine: Engine, store: str, runs: int) -> None:
+    """On a server only the first by the engine, and the others as copies of them."""
+    if store in servers.NAMES and runs > COPIED:
+        fill(engine, "", COPIED)
+        servers.multiply(servers.url_of(store), runs // COPIED - 1)
+        print(f"filling   {runs // COPIED * COPIED:,} have ended", flush=True)
+        return
+    for start in range(0, runs, 50_000):
+        measure.burst(engine, min(50_000, runs - start), name=f"before {start}")
+        print(f"filling   {min(runs, start + 50_000):,} of {runs:,} have ended", flush=True)
+
+
+def tell_latencies(engine: Engine) -> None:
+    measure.latencies(engine, 20, name="warm")
     idle = measure.latencies(engine, 300)
-    shown = "  ".join(
-        f"p{round(share * 100)} {measure.percentile(idle, share) * 1000:.2f}"
-        for share in (0.5, 0.95, 0.99)
-    )
-    print(f"idle      ms from trigger to the answer of wait_for: {shown}")
-    hop = measure.percentile(idle, 0.5) * 1000 / STEPS
-    print(f"          about {hop:.2f} ms a step at the median")
-    done = measure.burst(engine, runs)
+    print(f"idle, ms  hop                     {measure.percentiles(idle.hops)}")
+    print(f"          trigger → last step     {measure.percentiles(idle.to_the_last_step)}")
+    print(f"          last step → wait_for    {measure.percentiles(idle.to_the_answer)}")
+    print(f"          the whole run           {measure.percentiles(idle.whole)}")
+
+
+def compare(engine: Engine, store: str, folder: Path, runs: int, name: str) -> None:
+    """A burst, and the floor beside it."""
+    done = measure.burst(engine, runs, name=name)
     print(
-        f"burst     {done.runs_per_second:,.0f} runs/s, {done.runs_per_second * STEPS:,.0f} "
-        f"transitions/s, {done.cpu_per_transition * 1e6:.0f} µs of CPU a write; "
-        f"{done.triggers_per_second:,.0f} triggers/s in bulk"
+        f"burst     {done.runs_per_second:,.0f} runs/s, {done.transitions_per_second:,.0f}"
+        f" transitions/s, {done.cpu_per_transition * 1e6:.0f} µs of CPU a write;"
+        f" {done.triggers_per_second:,.0f} triggers/s in bulk"
+    )
+    few = max(100, runs // 50)
+    if store == "memory":
+        batched, single = bare.floor(runs, BATCH), bare.floor(few, 1)
+    elif store in servers.NAMES:
+        url = servers.url_of(store)
+        batched, single = servers.floor(url, runs, BATCH), servers.floor(url, few, 1)
+    else:
+        folder.mkdir()
+        batched, single = floor.floor(folder, runs, BATCH), floor.floor(folder, few, 1)
+    print(
+        f"floor     {batched:,.0f} runs/s, {batched * STEPS:,.0f} transitions/s in batches of"
+        f" {BATCH}; {single:,.0f} runs/s one by one; the burst is at"
+        f" {done.runs_per_second / batched:.0%}",
+        flush=True,
     )
 
 

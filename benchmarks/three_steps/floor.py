@@ -1,86 +1,102 @@
-"""The floor: the same durable work on SQLite in a bare loop, without any engine.
+"""The floor on SQLite: the same durable work in a bare loop, without engine and adapter.
 
-A transition is a look-up of the record, a compare-and-swap write of it and a row for its event, all
-in a transaction that is on disk before the next begins.
+In the wheel's own tables with all columns and indexes: a run begins as a record and an event,
+a transition is a look-up of the record, a compare-and-swap of it and a row for its event. All of a
+batch is one transaction that is on disk before the next begins. No history, no cursors, no roles.
 """
 
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from workflow_sql import Database
 
 from three_steps.flow import STEPS
 
-SCHEMA = """
-create table runs (
-    run_id text primary key, foreign_id text not null, status integer not null,
-    version integer not null, data blob not null, updated_at integer not null
-) without rowid;
-create unique index live on runs (foreign_id) where status < 4;
-create table events (
-    id integer primary key autoincrement, topic text not null, run_id text not null,
-    version integer not null, at integer not null
-);
+_INSERT = """
+insert into workflow_records (
+    run_id, workflow, foreign_id, status, state, live, version, write_id, data, created_at,
+    updated_at, entered_at, entered_version, repeats, attempts, last_error, reason, auto_resumes,
+    skipped, passed, resumed, headers
+) values (?, 'floor', ?, 1, 1, 1, 1, ?, ?, ?, ?, ?, 1, 0, 0, '', '', 0, 0, '', '', '')
+"""
+_LOOK_UP = "select * from workflow_records where run_id in (select value from json_each(?))"
+_MOVE = """
+update workflow_records
+set status = ?, state = ?, live = ?, version = ?, write_id = ?, data = ?, updated_at = ?,
+    entered_at = ?, entered_version = ?, attempts = 0, next_try_at = null, last_error = '',
+    passed = ?
+where run_id = ? and version = ?
+"""
+_EVENT = """
+insert into workflow_events (
+    part, event_id, topic, workflow, run_id, foreign_id, status, state, version, kind, target,
+    attempt, headers, created_at, filed_at
+) values (?, ?, ?, 'floor', ?, ?, ?, ?, ?, 'entered', '', 0, '', ?, ?)
 """
 
 
 def floor(folder: Path, runs: int, batch: int) -> float:
-    """Runs per second from first insert to last transition, `batch` runs to a transaction."""
+    """Runs per second from the first insert to the last transition, so many to a transaction."""
     path = folder / f"floor-{batch}.db"
+    Database(f"sqlite:///{path}").close()  # makes the tables
     db = sqlite3.connect(path, isolation_level=None)
-    db.execute("pragma journal_mode = wal")
-    db.execute("pragma synchronous = full")
-    db.executescript(SCHEMA)
-    ids = [f"{number:032x}" for number in range(runs)]
+    db.row_factory = sqlite3.Row
+    for setting in ("synchronous = full", "secure_delete = on"):
+        db.execute(f"pragma {setting}")
+    ids = [str(uuid.UUID(int=number)) for number in range(runs)]
+    parts = [ids[start : start + batch] for start in range(0, runs, batch)]
     begin = time.perf_counter()
-    for part in _parts(ids, batch):
-        _within_transaction(db, lambda part=part: _insert(db, part))  # type: ignore[misc]
+    for part in parts:
+        _begin(db, part)
     for status in range(1, STEPS + 1):
-        for part in _parts(ids, batch):
-            _within_transaction(db, lambda p=part, s=status: _move(db, p, s))  # type: ignore[misc]
+        for part in parts:
+            _move(db, part, status)
     seconds = time.perf_counter() - begin
     db.close()
     return runs / seconds
 
 
-def _parts(ids: list[str], size: int) -> list[list[str]]:
-    return [ids[start : start + size] for start in range(0, len(ids), size)]
-
-
-def _within_transaction(db: sqlite3.Connection, work: Callable[[], None]) -> None:
+def _begin(db: sqlite3.Connection, ids: Sequence[str]) -> None:
+    now = time.time_ns() // 1000
+    data = json.dumps({"total": 1, "note": ""}).encode()
+    records = [(i, f"order {i}", uuid.uuid4().hex[:16], data, now, now, now) for i in ids]
     db.execute("begin immediate")
-    work()
+    db.executemany(_INSERT, records)
+    db.executemany(_EVENT, [_event(i, f"order {i}", 1, 1, 1, now) for i in ids])
     db.execute("commit")
 
 
-def _insert(db: sqlite3.Connection, ids: list[str]) -> None:
+def _move(db: sqlite3.Connection, ids: Sequence[str], status: int) -> None:
+    found = db.execute(_LOOK_UP, (json.dumps(ids),)).fetchall()
     now = time.time_ns() // 1000
-    data = json.dumps({"total": 1, "note": ""}).encode()
-    db.executemany(
-        "insert into runs values (?, ?, 1, 1, ?, ?)", [(i, f"order {i}", data, now) for i in ids]
-    )
-    db.executemany(
-        "insert into events (topic, run_id, version, at) values ('benchmark-1', ?, 1, ?)",
-        [(i, now) for i in ids],
-    )
-
-
-def _move(db: sqlite3.Connection, ids: list[str], status: int) -> None:
-    marks = ",".join("?" * len(ids))
-    found = db.execute(f"select run_id, version, data from runs where run_id in ({marks})", ids)
-    now = time.time_ns() // 1000
-    moved = []
-    for run_id, version, stored in found:
-        data = json.loads(stored)
+    state, live = (5, None) if status == STEPS else (2, 1)
+    moved, events = [], []
+    for row in found:
+        data = json.loads(row["data"])
         data["note"] = "moved"
-        moved.append((status + 1, version + 1, json.dumps(data).encode(), now, run_id, version))
-    db.executemany(
-        "update runs set status = ?, version = ?, data = ?, updated_at = ?"
-        " where run_id = ? and version = ?",
-        moved,
-    )
-    db.executemany(
-        "insert into events (topic, run_id, version, at) values (?, ?, ?, ?)",
-        [(f"benchmark-{status + 1}", row[4], row[1], now) for row in moved],
-    )
+        passed = json.loads(row["passed"] or "{}") | {status: row["entered_version"]}
+        version = row["version"] + 1
+        moved.append(
+            (
+                *(status + 1, state, live, version, uuid.uuid4().hex[:16]),
+                *(json.dumps(data).encode(), now, now, version, json.dumps(passed)),
+                *(row["run_id"], row["version"]),
+            )
+        )
+        events.append(_event(row["run_id"], row["foreign_id"], status + 1, state, version, now))
+    db.execute("begin immediate")
+    db.executemany(_MOVE, moved)
+    db.executemany(_EVENT, events)
+    db.execute("commit")
+
+
+def _event(
+    run_id: str, foreign_id: str, status: int, state: int, version: int, now: int
+) -> tuple[Any, ...]:
+    part, topic = hash(run_id) % 16, f"floor-{status}"
+    return (part, uuid.uuid4().hex, topic, run_id, foreign_id, status, state, version, now, now)

@@ -16,7 +16,8 @@ from pathlib import Path
 from workflow_core import Engine, RecordQuery, Serving, Trigger, Workflow
 from workflow_core.errors import WorkflowError
 
-from order_processing.flow import Order, Status, order_workflow
+from order_processing.customers import Customers, Line
+from order_processing.flow import Order, Orders, Status
 from order_processing.progress import Progress, settled_runs
 from order_processing.provider import PaymentProvider
 from order_processing.summary import reconcile, show
@@ -34,8 +35,7 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C
     try:
-        orders = read(options.orders)
-        return run(options.database, orders)
+        return run(options.database, read(options.orders))
     except (OSError, ValueError, sqlite3.Error, WorkflowError) as problem:
         print(problem, file=sys.stderr)
         return 2
@@ -44,22 +44,22 @@ def main() -> int:
         return 130
 
 
-def run(database: Path, orders: dict[str, Order]) -> int:
+def run(database: Path, lines: dict[str, Line]) -> int:
     ledger = database.with_suffix(".payments.db")
-    print(f"{len(orders):,} orders, runs in {database}, the provider's ledger in {ledger}")
+    print(f"{len(lines):,} orders, runs in {database}, the provider's ledger in {ledger}")
     with PaymentProvider(ledger) as provider, Engine.embedded(database) as engine:
-        workflow = order_workflow(provider)
-        with engine.serving(workflow) as serving:
-            begin(engine, workflow, orders)
-            watch(engine, serving, len(orders))
-        rows = reconcile(engine, workflow, provider, orders)
+        orders = Orders(provider)
+        with engine.serving(orders.workflow) as serving, Customers(engine, orders, lines):
+            begin(engine, orders.workflow, lines)
+            watch(engine, serving, len(lines))
+        rows = reconcile(engine, orders.workflow, provider, lines)
     show(rows)
     return 0 if all(row.agrees for row in rows) else 1
 
 
-def begin(engine: Engine, workflow: Workflow[Order, Status], orders: dict[str, Order]) -> None:
+def begin(engine: Engine, workflow: Workflow[Order, Status], lines: dict[str, Line]) -> None:
     """A run per order. The key makes it the same run, however often the job is started."""
-    triggers = [Trigger(name, order, idempotency_key=name) for name, order in orders.items()]
+    triggers = [Trigger(name, line.order, idempotency_key=name) for name, line in lines.items()]
     for answer in engine.trigger_many(workflow, triggers):
         if isinstance(answer, WorkflowError):
             raise answer
@@ -76,10 +76,13 @@ def watch(engine: Engine, serving: Serving, total: int) -> None:
     progress.show(counts, last=True)
 
 
-def read(path: Path) -> dict[str, Order]:
+def read(path: Path) -> dict[str, Line]:
     with path.open(newline="", encoding="utf-8") as file:
         return {
-            row["order_id"]: Order(int(row["total_cents"]), row["card"], row["address"])
+            row["order_id"]: Line(
+                Order(int(row["total_cents"]), row["address"], float(row["pay_within_s"])),
+                row["card"],
+            )
             for row in csv.DictReader(file)
         }
 

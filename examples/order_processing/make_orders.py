@@ -6,7 +6,7 @@ from pathlib import Path
 
 COUNT = 3000
 STREETS = ("Mill Lane", "Station Road", "Harbour Street", "Church Hill", "Elm Grove", "High Street")
-CARDS = ("good",) * 85 + ("slow",) * 10 + ("stolen",) * 3 + ("broken",) * 2
+CARDS = ("good",) * 82 + ("slow",) * 10 + ("stolen",) * 3 + ("broken",) * 2 + ("",) * 3
 
 
 def rows() -> list[dict[str, object]]:
@@ -15,12 +15,14 @@ def rows() -> list[dict[str, object]]:
     for number in range(1, COUNT + 1):
         total = 0 if chance.random() < 0.04 else chance.randint(500, 250_000)
         street = "" if chance.random() < 0.02 else chance.choice(STREETS)
+        card = chance.choice(CARDS)
         made.append(
             {
                 "order_id": f"order-{number:05}",
                 "total_cents": total,
-                "card": chance.choice(CARDS),
+                "card": card,
                 "address": f"{chance.randint(1, 180)} {street}" if street else "",
+                "pay_within_s": 600 if card else 2,  # what nobody pays is not kept for long
             }
         )
     return made
@@ -28,7 +30,7 @@ def rows() -> list[dict[str, object]]:
 
 def main() -> None:
     with Path(__file__).with_name("orders.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["order_id", "total_cents", "card", "address"])
+        writer = csv.DictWriter(file, list(rows()[0]))
         writer.writeheader()
         writer.writerows(rows())
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from workflow_core import Engine, RecordQuery, RunState, Workflow
 
+from order_processing.customers import Line
 from order_processing.flow import Order, Status
 from order_processing.provider import PaymentProvider
 
@@ -26,20 +27,20 @@ def reconcile(
     engine: Engine,
     workflow: Workflow[Order, Status],
     provider: PaymentProvider,
-    orders: dict[str, Order],
+    lines: dict[str, Line],
 ) -> list[Row]:
     """What should have become of the orders in the file, beside what did."""
     expected = dict.fromkeys(("shipped", "refused", "no address", "bank does not answer"), 0)
     owed = 0
-    for order in orders.values():
-        outcome = _outcome(order)
+    for line in lines.values():
+        outcome = _outcome(line)
         expected[outcome] += 1
-        owed += order.total_cents if outcome == "shipped" else 0
+        owed += line.order.total_cents if outcome == "shipped" else 0
     found, odd_histories = _found(engine, workflow)
     charges, cents, asked = provider.charges()
-    slow = sum(_outcome(o) == "shipped" and o.card == "slow" for o in orders.values())
+    slow = sum(_outcome(line) == "shipped" and line.card == "slow" for line in lines.values())
     return [
-        Row("orders", len(orders), sum(found.values())),
+        Row("orders", len(lines), sum(found.values())),
         Row("  shipped", expected["shipped"], found["shipped"]),
         Row("  refused", expected["refused"], found["refused"]),
         Row("  paused: no address", expected["no address"], found["no address"]),
@@ -53,12 +54,13 @@ def reconcile(
     ]
 
 
-def _outcome(order: Order) -> str:
-    if order.total_cents <= 0:
+def _outcome(line: Line) -> str:
+    if line.order.total_cents <= 0:
         return "refused"
-    if not order.address:
+    if not line.order.address:
         return "no address"
-    return {"stolen": "refused", "broken": "bank does not answer"}.get(order.card, "shipped")
+    unusual = {"": "refused", "stolen": "refused", "broken": "bank does not answer"}
+    return unusual.get(line.card, "shipped")
 
 
 def _found(engine: Engine, workflow: Workflow[Order, Status]) -> tuple[dict[str, int], int]:

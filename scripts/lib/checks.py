@@ -36,7 +36,11 @@ def types() -> list[Command]:
     ]
     own = [ROOT / name for name in OWN]
     users = [ROOT / name for name in ("examples", "benchmarks")]
-    commands += [mypy([folder], bases=[folder]) for folder in users if any(folder.rglob("*.py"))]
+    commands += [
+        mypy([folder], bases=[*folder.glob("*/src"), folder])
+        for folder in users
+        if any(folder.rglob("*.py"))
+    ]
     return [*commands, mypy(own, bases=[ROOT / "scripts", ROOT])]
 
 
@@ -46,9 +50,31 @@ def mypy(paths: list[Path], *, bases: list[Path]) -> Command:
     return ["-m", "mypy", *config, *wanted], {"MYPYPATH": ":".join(str(base) for base in bases)}
 
 
+def site(output: Path) -> list[str]:
+    """Builds the documentation's site anew; any warning fails it, after all are told."""
+    strict = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--fresh-env"]
+    where = ["--conf-dir", str(ROOT / "scripts" / "site"), str(ROOT), str(output)]
+    return ["-m", "sphinx", *strict, *where]
+
+
 def servers() -> list[str]:
     """The command for the real servers, as `scripts/services` has it; its own words follow."""
     return ["-m", "workflow_adaptertest.servers", "--folder", str(ROOT / ".services")]
+
+
+def browser() -> list[Command]:
+    """Installs the browser in which the web UI is tested."""
+    return [([str(ROOT / "scripts" / "lib" / "browser.py")], {})]
+
+
+def servers_beside(name: str) -> dict[str, str]:
+    """The environment of tests that run beside others and start servers of their own."""
+    folder = ROOT / ".services" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    installed = folder / "installed"
+    if not installed.is_symlink():
+        installed.symlink_to(Path("..") / "installed")
+    return {"WORKFLOW_TEST_SERVERS": str(folder)}
 
 
 def typing_tests(python: str | Path) -> list[Command]:

@@ -35,7 +35,7 @@ def program(page: Path) -> str:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_runs_as_a_program(page: Path, tmp_path: Path) -> None:
-    script = tmp_path / f"{page.stem}.py"
+    script = tmp_path / f"page_{page.stem}.py"  # a page may be called like a module: logging
     script.write_text(program(page), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", script],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import queue
 import random
 import signal
@@ -10,7 +12,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +24,7 @@ from workflow_core.discovery import embedded
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE = 90  # seconds after which something is lost, however slow the machine
-SHIPPED, REFUSED = 4, 5
+PAID, PACKED, SHIPPED, REFUSED = 2, 3, 4, 5
 
 
 class Fleet:
@@ -138,7 +141,9 @@ class Worker:
 
 
 class Start(Protocol):
-    def __call__(self, database: Path, *, hunted: str = "") -> Worker: ...
+    def __call__(
+        self, database: Path, *, hunted: str = "", settings: Mapping[str, object] = {}
+    ) -> Worker: ...
 
 
 @pytest.fixture
@@ -151,8 +156,9 @@ def start(fleet: Fleet) -> Iterator[Start]:
     """Starts workers, each with chances of its own, the same in each run of the test."""
     seeds = random.Random(20)
 
-    def start(database: Path, *, hunted: str = "") -> Worker:
+    def start(database: Path, *, hunted: str = "", settings: Mapping[str, object] = {}) -> Worker:
         options = ["--hunted", hunted] if hunted else []
+        options += ["--settings", json.dumps(settings)] if settings else []
         worker = Worker(fleet, str(database), str(seeds.randrange(2**32)), *options)
         fleet.started.append(worker)
         return worker
@@ -162,50 +168,60 @@ def start(fleet: Fleet) -> Iterator[Start]:
         worker.clean_up()
 
 
-Judge = Callable[[Path], dict[str, Record]]
+class Judge(Protocol):
+    def __call__(
+        self, database: Path, *, settings: Mapping[str, object] = {}
+    ) -> dict[str, Record]: ...
 
 
 @pytest.fixture
 def judge(fleet: Fleet) -> Judge:
     """Asserts that each order ended as it should, by each step once; answers the runs by name."""
 
-    def judge(database: Path) -> dict[str, Record]:
-        with sqlite3.connect(database) as connection:
-            assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        connection.close()
-        with embedded(database).build() as adapters:
+    def judge(database: Path, *, settings: Mapping[str, object] = {}) -> dict[str, Record]:
+        if "adapters.sql.url" not in settings:
+            with sqlite3.connect(database) as connection:
+                assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+            connection.close()
+        with embedded(database, overrides=settings).build() as adapters:
             store = adapters.record_store
             assert store.list_outbox_events(["orders"], limit=10) == []
             query = RecordQuery(workflow="orders", limit=1000)
             runs: dict[str, Record] = {}
+            failed: Counter[str] = Counter()
             while True:
                 page = store.list_records(query)
                 for record in page.items:
                     assert record.foreign_id not in runs
                     runs[record.foreign_id] = record
-                    versions = [entry.version for entry in store.history(record.run_id)]
-                    assert versions == list(range(1, record.version + 1))
+                    history = list(store.history(record.run_id))
+                    assert [e.version for e in history] == list(range(1, record.version + 1))
+                    failed[record.foreign_id] = sum(entry.attempts > 0 for entry in history)
                 if page.next is None:
                     break
                 query = query.replace(after=page.next)
         assert fleet.began <= runs.keys(), "an order that was acknowledged is lost"
         for record in runs.values():
-            assert_as_expected(record)
+            assert_as_expected(record, failed[record.foreign_id])
         assert set(fleet.did) == {visit for record in runs.values() for visit in visits(record)}
         return runs
 
     return judge
 
 
-def assert_as_expected(record: Record) -> None:
-    """The version too: one more or less would be a transition that is doubled or missing."""
+def assert_as_expected(record: Record, failed: int) -> None:
+    """The version too: one more or less would be a transition that is doubled or missing.
+
+    `failed`: versions that count an attempt; each attempt that began after a death is such a one.
+    """
     number = int(record.foreign_id.partition("-")[0])
     assert record.state is RunState.COMPLETED, record
     trail = [what for _, what in visits(record)]
     assert msgspec.json.decode(record.data) == {"number": number, "trail": trail}
     refused = number % 20 == 0
     assert record.status == (REFUSED if refused else SHIPPED)
-    assert record.version == 1 + len(trail) + (number % 7 == 0 and not refused)
+    assert record.version == 1 + len(trail) + failed
+    assert failed or number % 7 or refused
 
 
 def visits(record: Record) -> list[tuple[str, str]]:
@@ -213,7 +229,45 @@ def visits(record: Record) -> list[tuple[str, str]]:
     number = int(record.foreign_id.partition("-")[0])
     keys = [(1, 0, "pay")]
     if number % 20:
-        twice = number % 11 == 0
-        failed = number % 7 == 0
-        keys += [(2, 0, "pack")] + [(2, 1, "pack")] * twice + [(3 + twice + failed, 0, "ship")]
+        packed, shipped = record.passed[PAID], record.passed[PACKED]
+        keys += [(packed, 0, "pack")] + [(packed, 1, "pack")] * (number % 11 == 0)
+        keys += [(shipped, 0, "ship")]
     return [(f"{record.run_id}/{entered}/{repeat}", what) for entered, repeat, what in keys]
+
+
+Stopped = Callable[[Worker, Path], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def stopped() -> Stopped:
+    """Freezes a worker for a while."""
+    return freeze_for_a_while
+
+
+@contextmanager
+def freeze_for_a_while(worker: Worker, database: Path) -> Iterator[None]:
+    """Frozen, but not while it writes: then nobody could, as with any holder of a file's lock."""
+    freeze(worker)
+    while not can_write(database, patience=0):
+        os.kill(worker.process.pid, signal.SIGCONT)
+        assert can_write(database, patience=60)
+        freeze(worker)
+    try:
+        yield
+    finally:
+        os.kill(worker.process.pid, signal.SIGCONT)
+
+
+def freeze(worker: Worker) -> None:
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, worker.process.pid, os.WSTOPPED)
+
+
+def can_write(database: Path, *, patience: float) -> bool:
+    with closing(sqlite3.connect(database, timeout=patience, isolation_level=None)) as connection:
+        try:
+            connection.execute("begin immediate")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("rollback")
+        return True

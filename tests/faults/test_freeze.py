@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_core import Record
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Fleet, Start, Worker
+    from tests.faults.conftest import Fleet, Start, Stopped
 
 IN_HAND = 5
 NAMES = [f"{number}-frozen" for number in range(200)]
@@ -21,7 +17,11 @@ LATER = [f"{number}-thawed" for number in range(200)]
 
 
 def test_frozen_worker_commits_nothing_stale_when_thawed(
-    start: Start, fleet: Fleet, judge: Callable[[Path], dict[str, Record]], tmp_path: Path
+    start: Start,
+    fleet: Fleet,
+    judge: Callable[[Path], dict[str, Record]],
+    stopped: Stopped,
+    tmp_path: Path,
 ) -> None:
     """Seen to fail when updates do not compare the version: a late outcome replaces a newer one."""
     database = tmp_path / "orders.db"
@@ -46,32 +46,3 @@ def test_frozen_worker_commits_nothing_stale_when_thawed(
 
 def key_of(line: str) -> str:
     return line.split()[1]
-
-
-@contextmanager
-def stopped(worker: Worker, database: Path) -> Iterator[None]:
-    """Frozen, but not while it writes: then nobody could, as with any holder of a file's lock."""
-    freeze(worker)
-    while not can_write(database, patience=0):
-        os.kill(worker.process.pid, signal.SIGCONT)
-        assert can_write(database, patience=60)
-        freeze(worker)
-    try:
-        yield
-    finally:
-        os.kill(worker.process.pid, signal.SIGCONT)
-
-
-def freeze(worker: Worker) -> None:
-    os.kill(worker.process.pid, signal.SIGSTOP)
-    os.waitid(os.P_PID, worker.process.pid, os.WSTOPPED)
-
-
-def can_write(database: Path, *, patience: float) -> bool:
-    with closing(sqlite3.connect(database, timeout=patience, isolation_level=None)) as connection:
-        try:
-            connection.execute("begin immediate")
-        except sqlite3.OperationalError:
-            return False
-        connection.execute("rollback")
-        return True

@@ -16,6 +16,7 @@ each 7th fails once while it is packed, each 11th is packed in two goes.
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import random
@@ -23,7 +24,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -125,9 +126,9 @@ def say(*words: str) -> None:
     os.write(sys.stdout.fileno(), (" ".join(words) + "\n").encode())
 
 
-def open_engine(path: Path) -> Engine:
+def open_engine(path: Path, settings: Mapping[str, object]) -> Engine:
     """As `Engine.embedded`, but that a dead process's roles are free after a second."""
-    overrides = {"adapters.sql.role_lease": "1s"}
+    overrides = {"adapters.sql.role_lease": "1s", **settings}
     config = embedded(path, overrides=overrides, sections={"engine": EngineSettings})
     return Engine(config.build(), settings=config.section("engine", EngineSettings))
 
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("database", type=Path)
     parser.add_argument("seed", type=int)
     parser.add_argument("--hunted", metavar="NAME", default="")
+    parser.add_argument("--settings", type=json.loads, default={}, help="beyond one file: as JSON")
     options: Any = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     chance = random.Random(options.seed)
@@ -215,7 +217,7 @@ def main() -> None:
         threading.Timer(chance.uniform(0, 0.2), say, ["now"]).start()
     elif options.hunted:
         threading.Thread(target=ask_for_death, args=(chance, shop), daemon=True).start()
-    with open_engine(options.database) as engine, engine.serving(shop.workflow):
+    with open_engine(options.database, options.settings) as engine, engine.serving(shop.workflow):
         worker = Worker(engine, shop)
         if options.hunted:
             worker.begin_until_killed(options.hunted)

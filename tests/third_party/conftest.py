@@ -10,37 +10,36 @@ import pytest
 from lib import wheels
 from lib.environment import uv_environment
 
-STRANGER = Path(__file__).parent / "shelf_record_store"
-
 
 @pytest.fixture(scope="session")
-def shelf_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stranger")
-    run("build", "--wheel", "--installer", "uv", "--outdir", str(folder), str(STRANGER))
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
-@pytest.fixture(scope="session")
-def environment_with(
-    tmp_path_factory: pytest.TempPathFactory, dist: Path, shelf_wheel: Path
-) -> Callable[..., Path]:
-    """Makes an environment with the stranger's wheel and others; answers its interpreter.
+def make_environment(tmp_path_factory: pytest.TempPathFactory, dist: Path) -> Callable[..., Path]:
+    """Makes an environment with these wheels and requirements; answers its interpreter.
 
     The constraints file pins each of this repository's names to the wheel that was built here: by
     its name alone, workflow-core would be somebody else's.
     """
 
-    def make(*others: str) -> Path:
+    def make(*wanted: str) -> Path:
         folder = tmp_path_factory.mktemp("environment") / "env"
         python = folder / "bin" / "python"
-        pins = dist / wheels.PINS
         run("uv", "--quiet", "venv", "--python", sys.executable, str(folder))
         install = ["uv", "--quiet", "pip", "install", "--python", str(python)]
-        run(*install, "--constraint", str(pins), str(shelf_wheel), *others)
+        run(*install, "--constraint", str(dist / wheels.PINS), *wanted)
         return python
 
     return make
+
+
+@pytest.fixture(scope="session")
+def build_wheel() -> Callable[[Path, Path], Path]:
+    """Builds the wheel of a project into a folder."""
+
+    def build(project: Path, folder: Path) -> Path:
+        run("build", "--wheel", "--installer", "uv", "--outdir", str(folder), str(project))
+        (wheel,) = folder.glob("*.whl")
+        return wheel
+
+    return build
 
 
 def run(*words: str) -> None:

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lib.members import ROOT
+
+GUIDE = ROOT / "docs" / "third-party-adapters.md"
+EXAMPLE = ROOT / "examples" / "third_party_adapter"
+
 # what an application does that knows the core and the adapter's name
 APPLICATION = """
 import importlib.metadata as metadata, json, sys
@@ -40,25 +45,15 @@ print(json.dumps({
 }))
 """
 
-# the whole of the stranger's own test file
-CONTRACT = """
-from contextlib import AbstractContextManager
-
-from shelf_record_store import ShelfRecordStore, ShelfSettings
-from workflow_adaptertest import Env, RecordStoreContract
-from workflow_core.ports import RecordStore
-
-
-class TestShelfRecordStore(RecordStoreContract):
-    def adapter(self, env: Env) -> AbstractContextManager[RecordStore]:
-        return ShelfRecordStore(ShelfSettings(env.folder), env.context())
-"""
-
 
 @pytest.fixture(scope="module")
-def python(environment_with: Callable[..., Path]) -> Path:
+def python(
+    make_environment: Callable[..., Path],
+    build_wheel: Callable[[Path, Path], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """An application's environment: the core, the adapter, and what those two need."""
-    return environment_with()
+    return make_environment(str(build_wheel(EXAMPLE, tmp_path_factory.mktemp("stranger"))))
 
 
 def call(python: Path, script: str, folder: Path, **variables: str) -> tuple[int, str, str]:
@@ -82,9 +77,9 @@ def test_third_party_adapter_is_found_and_used_by_its_name_alone(
     )
     assert code == 0, err
     seen = json.loads(out)
-    assert ["shelf", "shelf-record-store", "3.1.0", "record_store"] in seen["installed"]
+    assert ["shelf", "shelf-adapters", "3.1.0", "record_store"] in seen["installed"]
     assert seen["names"] == {"record_store": "shelf"}
-    assert seen["kind"] == "shelf_record_store"
+    assert seen["kind"] == "shelf_adapters.record_store"
     assert (seen["version"], seen["filed"]) == (1, ["e"])
     assert seen["values"]["adapters.shelf.folder"] == [".", "WORKFLOW_SHELF__FOLDER"]
     assert seen["values"]["adapters.shelf.patience"] == ["30s", "default"]
@@ -112,20 +107,53 @@ def test_third_party_adapters_settings_are_checked_like_our_own(
         assert problem in err
 
 
-def test_third_party_adapter_is_certified_by_the_contract_suite(
-    environment_with: Callable[..., Path], tmp_path: Path
+def test_newcomer_gets_a_card_by_following_the_page(
+    make_environment: Callable[..., Path],
+    build_wheel: Callable[[Path, Path], Path],
+    tmp_path: Path,
 ) -> None:
-    """Seen to fail with a shelf that shows events which their writer still holds."""
-    python = environment_with("workflow-adaptertest", "pytest>=9")
-    (tmp_path / "test_shelf.py").write_text(CONTRACT, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
+    """From an empty folder, with nothing but the page and our wheels.
+
+    Seen to fail with a shelf that shows events which their writer still holds, and with a page
+    from which a line of a file is missing.
+    """
+    project = tmp_path / "shelf-adapters"
+    for name, text in files_of(GUIDE).items():
+        file = project / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    wheel = build_wheel(project, tmp_path)
+    python = make_environment(str(wheel), "workflow-adaptertest", "pytest>=9")
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "--color=no", str(tmp_path)],
+        [str(python), *["-m", "pytest", "-q", "--color=no", "--contract-card=card"]],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=project,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (passed,) = re.findall(r"(\d+) passed", done.stdout)
-    assert int(passed) > 100, "the suite lost most of its cases"
+    card = json.loads((project / "card" / "conformance.json").read_text(encoding="utf-8"))
+    for name, port in (
+        ("TestShelfRecordStore", "record store"),
+        ("TestFilesEventStreamer", "event streamer"),
+    ):
+        entry = card["certificates"][name]
+        assert (entry["port"], entry["verdict"]) == (port, "certified")
+        assert (entry["distribution"], entry["version"]) == ("shelf-adapters", "3.1.0")
+        assert entry["counts"]["every adapter"]["passed"] > 30, "the suite lost its cases"
+
+
+def test_files_of_the_page_are_those_of_the_example() -> None:
+    """Seen to fail when either is changed alone."""
+    kept = {
+        str(file.relative_to(EXAMPLE)): file.read_text(encoding="utf-8")
+        for file in EXAMPLE.rglob("*")
+        if file.suffix in {".py", ".toml"}
+    }
+    assert files_of(GUIDE) == kept
+
+
+def files_of(page: Path) -> dict[str, str]:
+    """What the page has its reader write: the blocks that have a file's name as their title."""
+    block = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+    return dict(block.findall(page.read_text(encoding="utf-8")))

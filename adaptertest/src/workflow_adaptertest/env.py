@@ -6,7 +6,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Hashable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -14,12 +14,12 @@ from typing import Any, Self, TypeVar, cast
 from workflow_core.ports import AdapterContext
 from workflow_core.testing import FakeClock
 
-__all__ = ["Env"]
+__all__ = ["SEED", "Env"]
 
 T = TypeVar("T")
 
 _START = datetime(2026, 3, 29, 0, 59, 59, 987_654, tzinfo=UTC)  # microseconds, to see them kept
-_SEED = 20_260_329
+SEED = 20_260_329
 
 
 class Env:
@@ -33,18 +33,25 @@ class Env:
             None where the contract's ``fake_clock`` is off: the adapter goes by its server's clock.
         tick: the unit of time that cases count in: an hour of the fake clock, or two real seconds.
         patience: how long a case waits for what has to happen before it fails.
+        seed: of ``random``; one case that fails tells it.
         random: seeded, the same numbers in each run of a case.
     """
 
     def __init__(
-        self, *, folder: Path, fake_clock: bool = True, patience: timedelta = timedelta(seconds=30)
+        self,
+        *,
+        folder: Path,
+        fake_clock: bool = True,
+        patience: timedelta = timedelta(seconds=30),
+        seed: int = SEED,
     ) -> None:
         self.namespace = "t" + uuid.uuid4().hex[:12]
         self.folder = folder
         self.clock = FakeClock(_START) if fake_clock else None
         self.tick = timedelta(hours=1) if fake_clock else timedelta(seconds=2)
         self.patience = patience
-        self.random = random.Random(_SEED)
+        self.seed = seed
+        self.random = random.Random(seed)
         self._instances = 0
         self._shared: dict[Hashable, Any] = {}
         self._closing = ExitStack()
@@ -63,6 +70,10 @@ class Env:
         )
         return self._closing.enter_context(context)
 
+    def entered(self, opened: AbstractContextManager[T]) -> T:
+        """Enter it, and leave it after the case."""
+        return self._closing.enter_context(opened)
+
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
         """One ``make()`` per key and env: what two handles on the same data have in common."""
         with self._lock:
@@ -74,7 +85,9 @@ class Env:
         """Another env on the same servers: its adapters must not see this one's data."""
         folder = self.folder / "elsewhere"
         folder.mkdir(exist_ok=True)
-        other = Env(folder=folder, fake_clock=self.clock is not None, patience=self.patience)
+        other = Env(
+            folder=folder, fake_clock=self.clock is not None, patience=self.patience, seed=self.seed
+        )
         return self._closing.enter_context(other)
 
     def advance(self, ticks: float = 1) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Self, TypeVar
 
+from workflow_core.errors import RunNotFoundError
 from workflow_core.model import (
     UNSTAMPED,
     Event,
@@ -173,3 +174,9 @@ class StrangeTransaction(StoreTransaction):
 
     def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
         return ids
+
+    def lookup_many(self, run_ids: Sequence[str]) -> Mapping[str, Record]:
+        return {}
+
+    def latest(self, workflow: str, foreign_id: str) -> Record:
+        raise RunNotFoundError(f"no run with foreign id {foreign_id!r}", workflow=workflow)

@@ -8,9 +8,23 @@ from datetime import timedelta
 from functools import partial
 from typing import Generic, TypeVar
 
-__all__ = ["Background", "at_once"]
+__all__ = ["Background", "at_once", "is_race", "race"]
 
 T = TypeVar("T")
+CaseT = TypeVar("CaseT", bound=Callable[..., object])
+
+_RACE = "_workflow_adaptertest_race"
+
+
+def race(case: CaseT) -> CaseT:
+    """A case whose outcome hangs on who comes first: under stress it is run many times."""
+    setattr(case, _RACE, True)
+    return case
+
+
+def is_race(case: object) -> bool:
+    """Whether `race` was said of it."""
+    return hasattr(case, _RACE)
 
 
 class Background(Generic[T]):

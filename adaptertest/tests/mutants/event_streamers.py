@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -11,6 +12,7 @@ from workflow_core.errors import AdapterError
 from workflow_core.memory import MemoryDatabase, MemoryEventStreamer, MemoryRecordStore
 from workflow_core.model import Event
 from workflow_core.ports import (
+    Capability,
     Delivery,
     EventSender,
     EventStreamer,
@@ -19,6 +21,8 @@ from workflow_core.ports import (
     Shards,
     StoreTransaction,
 )
+
+ZERO = timedelta(0)
 
 
 class Through(Receiver[Event]):
@@ -216,7 +220,102 @@ class PublishesBeforeTheCommit(MemoryEventStreamer):
         self.new_sender().send_many(events, timedelta(0))
 
 
+class Balanced(MemoryEventStreamer):
+    """Base: says that members divide the stream, and lets each read all of it."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return super().capabilities | {Capability.BALANCES_MEMBERS}
+
+
+class LeavesShardsToTheCaller(Balanced):
+    pass
+
+
+class HandsAllToEveryMember(Balanced):
+    pass
+
+
+FIRST_COMERS: dict[int, str] = {}
+
+
+class KeepsTheShareOfTheClosed(Balanced):
+    """The first member has one half for ever, the next ones have the other."""
+
+    def new_receiver(
+        self,
+        topics: Sequence[str],
+        name: str,
+        *,
+        shards: Shards | None = None,
+        from_latest: bool = False,
+    ) -> Receiver[Event]:
+        first = FIRST_COMERS.setdefault(id(self.database), self._instance)
+        half = frozenset({int(first != self._instance)})
+        return super().new_receiver(
+            topics, name, shards=Shards(count=2, held=half), from_latest=from_latest
+        )
+
+
+class CarriesNotWhatItAccepts(MemoryEventStreamer):
+    def new_receiver(
+        self,
+        topics: Sequence[str],
+        name: str,
+        *,
+        shards: Shards | None = None,
+        from_latest: bool = False,
+    ) -> Receiver[Event]:
+        plain = [topic.encode("ascii", "ignore").decode() for topic in topics]
+        return super().new_receiver(plain, name, shards=shards, from_latest=from_latest)
+
+
+class Spinning(Through):
+    def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[Event]]:
+        end = time.monotonic() + timeout.total_seconds()
+        deliveries = self.real.recv_many(limit, ZERO)
+        while not deliveries and time.monotonic() < end:
+            deliveries = self.real.recv_many(limit, ZERO)
+        return deliveries
+
+
+class SpinsWhileItWaits(MemoryEventStreamer):
+    def new_receiver(
+        self,
+        topics: Sequence[str],
+        name: str,
+        *,
+        shards: Shards | None = None,
+        from_latest: bool = False,
+    ) -> Receiver[Event]:
+        return Spinning(super().new_receiver(topics, name, shards=shards, from_latest=from_latest))
+
+
+class HandsOverTheNewestFirst(Wrapping):
+    """Who takes over from another member begins at the wrong end of what there is."""
+
+    def new_receiver(
+        self,
+        topics: Sequence[str],
+        name: str,
+        *,
+        shards: Shards | None = None,
+        from_latest: bool = False,
+    ) -> Receiver[Event]:
+        real = super().new_receiver(topics, name, shards=shards, from_latest=from_latest)
+        held = frozenset(range(4))
+        if shards is not None and shards.count == 4 and shards.held != held:
+            return Backwards(real)
+        return real
+
+
+class Backwards(Through):
+    def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[Event]]:
+        return list(reversed(super().recv_many(500, timeout)))
+
+
 NOTICED_BY: dict[type[MemoryEventStreamer], str] = {
+    SpinsWhileItWaits: "test_waiting_receiver_costs_next_to_nothing_when_nothing_is_sent",
     AcksBeforeTheWork: "test_unacked_events_come_again_when_the_receiver_is_closed",
     NeverAcks: "test_acked_events_are_done_when_a_receiver_is_opened_after_the_close",
     AcksAllBeforeTheHighest: "test_a_gap_comes_again_when_all_after_it_is_acked",
@@ -229,6 +328,13 @@ NOTICED_BY: dict[type[MemoryEventStreamer], str] = {
     StartsLateWithTheFirstRecv: "test_latest_starts_after_what_is_there_when_the_name_is_new",
     StartsLatestEachTime: "test_stored_cursor_wins_when_the_receiver_asks_for_the_latest",
     FoldsTopics: "test_topics_are_apart_when_their_names_are_alike",
+    LeavesShardsToTheCaller: "test_shards_are_refused_by_name_when_members_balance_themselves",
+    HandsAllToEveryMember: "test_members_divide_the_runs_when_they_have_settled",
+    KeepsTheShareOfTheClosed: "test_work_of_a_member_is_taken_over_when_it_is_closed",
+    HandsOverTheNewestFirst: "test_events_of_a_run_come_in_order_when_members_join_and_leave",
+    CarriesNotWhatItAccepts: (
+        "test_topics_are_carried_or_refused_by_name_when_their_names_are_odd"
+    ),
     PublishesBeforeTheCommit: "test_events_never_arrive_when_the_transaction_is_rolled_back",
 }
 

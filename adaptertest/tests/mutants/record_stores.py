@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from workflow_adaptertest import Env, RecordStoreContract
 from workflow_core.errors import RunInProgressError, VersionConflictError
 from workflow_core.memory import MemoryDatabase, MemoryRecordStore
-from workflow_core.model import OutboxEvent, Page, Record, RecordQuery, SortOrder
-from workflow_core.ports import Outcome, RecordStore, StoreTransaction, Write
+from workflow_core.model import HistoryEntry, OutboxEvent, Page, Record, RecordQuery, SortOrder
+from workflow_core.ports import Erasure, Outcome, RecordStore, RunCopy, StoreTransaction, Write
 
 
 class Forcing(MemoryRecordStore):
@@ -220,17 +220,30 @@ class DrivesWhatIsInTheOutbox(MemoryRecordStore):
 
 
 class PurgesWhatIsInTheOutbox(MemoryRecordStore):
-    def purge(self, query: RecordQuery) -> int:
+    def purge(
+        self, query: RecordQuery, *, doomed: Callable[[Sequence[str]], None] | None = None
+    ) -> int:
         ids = [record.run_id for record in self.list_records(query).items]
-        doomed = [run_id for run_id in ids if not self.lookup(run_id).state.is_live]
-        for run_id in doomed:
+        going = [run_id for run_id in ids if not self.lookup(run_id).state.is_live]
+        for run_id in going:
             self.database.runs.remove(run_id)
-        return len(doomed)
+        return len(going)
+
+
+class TellsOfTheDoomedTooLate(MemoryRecordStore):
+    def purge(
+        self, query: RecordQuery, *, doomed: Callable[[Sequence[str]], None] | None = None
+    ) -> int:
+        going: list[str] = []
+        gone = super().purge(query, doomed=going.extend)
+        if doomed is not None:
+            doomed(going)
+        return gone
 
 
 class KeepsErrorsAfterErasing(MemoryRecordStore):
-    def erase_copies(self, run_id: str) -> None:
-        pass
+    def erase_copies(self, run_id: str) -> Erasure:
+        return Erasure()
 
 
 class _ThroughTransaction(StoreTransaction):
@@ -246,6 +259,12 @@ class _ThroughTransaction(StoreTransaction):
     def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
         self._store.delete_outbox_events(ids)
         return ids
+
+    def lookup_many(self, run_ids: Sequence[str]) -> Mapping[str, Record]:
+        return self._store.lookup_many(run_ids)
+
+    def latest(self, workflow: str, foreign_id: str) -> Record:
+        return self._store.latest(workflow, foreign_id)
 
 
 class CommitsAtOnce(MemoryRecordStore):
@@ -274,7 +293,77 @@ class AbortsWhenAWriteLoses(MemoryRecordStore):
             yield Aborting(self)
 
 
+class KeepsOldAttributes(MemoryRecordStore):
+    """Adds what a write names, and takes nothing away."""
+
+    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        known = self.lookup_many([write.record.run_id for write in writes])
+        return super().store_many(
+            [
+                write
+                if write.search is None or write.record.run_id not in known
+                else write.replace(search={**known[write.record.run_id].search, **write.search})
+                for write in writes
+            ]
+        )
+
+
+class FindsErasedRuns(MemoryRecordStore):
+    def erase_copies(self, run_id: str) -> Erasure:
+        kept = self.lookup(run_id).search
+        erasure = super().erase_copies(run_id)
+        with self.database.lock:
+            self.database.runs.put(self.database.runs.rows[run_id].replace(search=kept))
+        return erasure
+
+
+class ReadsBesideItsTransaction(MemoryRecordStore):
+    """Looks runs up on another connection than it writes on."""
+
+    @contextmanager
+    def _transaction(self) -> Iterator[StoreTransaction]:
+        with self.database.begin() as connection:
+            inner = self.join(connection)
+
+            class Beside(_ThroughTransaction):
+                def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+                    return inner.store_many(writes)
+
+            yield Beside(self)
+
+
+class AsksItsServiceToTell(MemoryRecordStore):
+    """Each look for changes is a round of requests."""
+
+    def outbox_changed(self) -> bool:
+        vars(self.database)["asked"] = vars(self.database).get("asked", 0) + 10
+        return super().outbox_changed()
+
+
+class StampsWhatItAdopts(MemoryRecordStore):
+    def adopt(self, copies: Sequence[RunCopy]) -> None:
+        now = self.now()
+        super().adopt([copy.replace(record=copy.record.replace(updated_at=now)) for copy in copies])
+
+
+class AdoptsNoHistory(MemoryRecordStore):
+    def adopt(self, copies: Sequence[RunCopy]) -> None:
+        super().adopt([copy.replace(history=()) for copy in copies])
+
+
+class TellsHistoriesBackwards(MemoryRecordStore):
+    def history_many(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[HistoryEntry]]:
+        found = super().history_many(run_ids)
+        return {run_id: list(reversed(entries)) for run_id, entries in found.items()}
+
+
+class ListsNothingOfTheOutboxThatIsHeld(MemoryRecordStore):
+    def list_outbox(self, *, after: str | None = None, limit: int = 100) -> Page[OutboxEvent]:
+        return Page(items=self.list_outbox_events(["orders", "refunds"], limit=limit))
+
+
 NOTICED_BY: dict[type[MemoryRecordStore], str] = {
+    AsksItsServiceToTell: "test_empty_outbox_costs_next_to_nothing_when_a_relay_watches_it",
     LosesUpdates: "test_one_writer_wins_when_fifty_update_the_same_version",
     InsertsOnUpdate: "test_store_answers_a_conflict_when_the_run_is_unknown",
     AllowsTwoLiveRuns: "test_one_run_is_made_when_fifty_trigger_the_same_foreign_id",
@@ -302,8 +391,16 @@ NOTICED_BY: dict[type[MemoryRecordStore], str] = {
     PurgesWhatIsInTheOutbox: (
         "test_purge_spares_live_runs_and_those_in_the_outbox_when_the_query_names_them"
     ),
+    TellsOfTheDoomedTooLate: "test_purge_tells_of_those_that_go_before_they_have_gone",
     KeepsErrorsAfterErasing: "test_erase_leaves_no_payload_beside_the_record_when_repeated",
     CommitsAtOnce: "test_transaction_shows_nothing_when_it_has_not_committed",
+    KeepsOldAttributes: ("test_attributes_change_when_a_write_says_so_and_stay_when_it_does_not"),
+    FindsErasedRuns: "test_nothing_is_found_of_a_run_that_was_erased_or_purged",
+    ReadsBesideItsTransaction: "test_transaction_reads_what_it_wrote_when_others_do_not",
+    StampsWhatItAdopts: "test_adopted_run_is_just_as_it_was_told",
+    AdoptsNoHistory: "test_adopted_run_is_just_as_it_was_told",
+    TellsHistoriesBackwards: "test_histories_of_many_are_told_by_run_when_some_exist",
+    ListsNothingOfTheOutboxThatIsHeld: "test_outbox_is_listed_whole_and_in_order_of_id",
     AbortsWhenAWriteLoses: "test_transaction_stays_usable_when_a_write_in_it_loses",
 }
 
@@ -314,8 +411,13 @@ def certified(mutant: type[MemoryRecordStore]) -> type[RecordStoreContract]:
     def adapter(self: object, env: Env) -> AbstractContextManager[RecordStore]:
         return mutant(env.shared("database", lambda: MemoryDatabase(env.clock)))
 
+    def operations(self: object, env: Env) -> Callable[[], int]:
+        database = env.shared("database", lambda: MemoryDatabase(env.clock))
+        return lambda: getattr(database, "asked", 0)
+
     body: dict[str, Callable[..., object] | timedelta] = {
         "adapter": adapter,
+        "operations": operations,
         "patience": timedelta(seconds=2),
     }
     return type(f"Test{mutant.__name__}", (RecordStoreContract,), body)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 from workflow_adaptertest import Env, RoleSchedulerContract
+from workflow_core.errors import AdapterUnavailableError
 from workflow_core.memory import MemoryDatabase, MemoryRoleScheduler
 from workflow_core.ports import Lease, RoleScheduler
+
+CRASH = "test_role_of_a_crashed_holder_is_free_within_its_time_and_suspect"
+LEASE = timedelta(seconds=10)
+CUT = "test_holder_that_is_cut_off_has_lost_its_role_before_another_has_it"
 
 
 class AllowsTwoHolders(MemoryRoleScheduler):
@@ -98,6 +104,94 @@ class NamesFreeRolesToo(MemoryRoleScheduler):
         return dict.fromkeys(roles, "") | dict(super().holders(roles))
 
 
+class SpinsWhileItWaits(MemoryRoleScheduler):
+    def acquire(self, roles: Sequence[str], timeout: timedelta) -> Sequence[Lease]:
+        end = time.monotonic() + timeout.total_seconds()
+        leases: Sequence[Lease] = []
+        while not leases and time.monotonic() < end:
+            leases = super().acquire(roles, timedelta(0))
+        return leases
+
+
+class TakesACrashForAResignation(MemoryRoleScheduler):
+    """Then the step that killed its process takes the next one with it, and nobody counts."""
+
+    def try_acquire(self, role: str) -> Lease | None:
+        lease = super().try_acquire(role)
+        if lease is not None:
+            lease.suspect = False
+        return lease
+
+
+class FreesNothingAfterACrash(MemoryRoleScheduler):
+    """A lock without a lease."""
+
+    def try_acquire(self, role: str) -> Lease | None:
+        lease = super().try_acquire(role)
+        if lease is not None and lease.suspect:
+            lease.release()
+            return None
+        return lease
+
+
+class TellsTheCrashedNothing(MemoryRoleScheduler):
+    """Its lease ends for the others only: a process that was frozen goes on in the belief."""
+
+    def try_acquire(self, role: str) -> Lease | None:
+        lease = super().try_acquire(role)
+        if lease is not None:
+            lease.lost = Deaf()
+        return lease
+
+
+class BelievesWhatItCannotKnow(MemoryRoleScheduler):
+    """It holds its roles until it is told otherwise, which a cut off process never is."""
+
+    held: Lease | None = None
+
+    def try_acquire(self, role: str) -> Lease | None:
+        self.held = super().try_acquire(role)
+        return self.held
+
+    @contextmanager
+    def cut_off(self) -> Iterator[timedelta]:
+        with cut_off(self) as within:
+            if self.held is not None:
+                self.held.lost = Deaf()
+            yield within
+
+
+class StaysAwayForEver(MemoryRoleScheduler):
+    """One lost connection, and it is of no use until its process is restarted."""
+
+    was_cut = False
+
+    def acquire(self, roles: Sequence[str], timeout: timedelta) -> Sequence[Lease]:
+        if self.was_cut:
+            raise AdapterUnavailableError("no connection", adapter="memory")
+        return super().acquire(roles, timeout)
+
+    @contextmanager
+    def cut_off(self) -> Iterator[timedelta]:
+        with cut_off(self) as within:
+            self.was_cut = True
+            yield within
+
+
+@contextmanager
+def cut_off(handle: MemoryRoleScheduler) -> Iterator[timedelta]:
+    """As far as others can see it vanishes; afterwards it is a member again."""
+    database, instance = handle.database, handle._member.instance
+    database.vanish(instance)
+    yield LEASE
+    handle._member = database.roles.join(instance)
+
+
+class Deaf(threading.Event):
+    def set(self) -> None:
+        pass
+
+
 NOTICED_BY: dict[type[MemoryRoleScheduler], str] = {
     AllowsTwoHolders: "test_role_is_refused_when_another_member_holds_it",
     GrantsTheHolderAgain: "test_role_is_refused_when_the_same_process_holds_it",
@@ -105,8 +199,14 @@ NOTICED_BY: dict[type[MemoryRoleScheduler], str] = {
     KeepsItsRolesWhenClosed: "test_roles_are_free_when_their_holder_is_closed",
     TellsNobodyThatItClosed: "test_roles_are_free_when_their_holder_is_closed",
     ReleasesByName: "test_roles_are_free_when_their_holder_is_closed",
+    TakesACrashForAResignation: CRASH,
+    FreesNothingAfterACrash: CRASH,
+    TellsTheCrashedNothing: CRASH,
+    BelievesWhatItCannotKnow: CUT,
+    StaysAwayForEver: CUT,
     SleepsThroughReleases: "test_acquire_wakes_when_the_role_is_released",
     KeepsWhatItHas: "test_roles_are_spread_when_several_members_want_them",
+    SpinsWhileItWaits: "test_held_role_costs_next_to_nothing_when_another_member_waits_for_it",
     NamesFreeRolesToo: "test_holders_are_told_or_unknown_when_asked",
 }
 
@@ -118,8 +218,19 @@ def certified(mutant: type[MemoryRoleScheduler]) -> type[RoleSchedulerContract]:
         database = env.shared("database", lambda: MemoryDatabase(env.clock))
         return mutant(database, instance=env.new_instance())
 
+    def crash(self: object, env: Env, handle: MemoryRoleScheduler) -> timedelta:
+        database = env.shared("database", lambda: MemoryDatabase(env.clock))
+        database.vanish(handle._member.instance)
+        return LEASE
+
+    def cut(self: object, env: Env, handle: MemoryRoleScheduler) -> object:
+        own = getattr(handle, "cut_off", None)
+        return own() if own else cut_off(handle)
+
     body: dict[str, Callable[..., object] | timedelta] = {
         "adapter": adapter,
+        "crash": crash,
+        "cut_off": cut,
         "patience": timedelta(milliseconds=200),
     }
     return type(f"Test{mutant.__name__}", (RoleSchedulerContract,), body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -20,7 +21,8 @@ class FiresEarly(MemoryTimeoutStore):
 class ForgetsClosedKeys(MemoryTimeoutStore):
     def complete_many(self, keys: Sequence[str]) -> Sequence[bool]:
         answers = super().complete_many(keys)
-        self.database.timers._closed.difference_update(keys)
+        for key in keys:
+            self.database.timers._closed.pop(key, None)
         return answers
 
 
@@ -63,14 +65,39 @@ class ForgetsByPrefix(MemoryTimeoutStore):
 
 
 class LosesTheError(MemoryTimeoutStore):
-    def reschedule(self, key: str, delay: timedelta, *, attempts: int, error: str) -> None:
-        super().reschedule(key, delay, attempts=attempts, error="")
+    def reschedule(
+        self, key: str, delay: timedelta, *, attempts: int, error: str, repeat: int = 0
+    ) -> None:
+        super().reschedule(key, delay, attempts=attempts, error="", repeat=repeat)
+
+
+class CountsNoRepeats(MemoryTimeoutStore):
+    def _reschedule(
+        self, key: str, delay: timedelta, attempts: int, error: str, repeat: int
+    ) -> None:
+        super()._reschedule(key, delay, attempts, error, 0)
+
+
+class LetsALateCallTurnRepeatsBack(MemoryTimeoutStore):
+    def reschedule_many(self, timeouts: Sequence[Timeout]) -> None:
+        super().reschedule_many(timeouts)
+        table = self.database.timers._open
+        table.update({t.key: table[t.key].replace(repeat=t.repeat) for t in timeouts})
+
+
+class TellsNoClosedRunsBeyondAPage(MemoryTimeoutStore):
+    def closed_runs(
+        self, workflow: str, *, after: str | None = None, limit: int = 1000
+    ) -> Page[str]:
+        return super().closed_runs(workflow, after=after, limit=limit).replace(next=None)
 
 
 class RevivesOnReschedule(MemoryTimeoutStore):
-    def reschedule(self, key: str, delay: timedelta, *, attempts: int, error: str) -> None:
-        self.database.timers._closed.discard(key)
-        super().reschedule(key, delay, attempts=attempts, error=error)
+    def reschedule(
+        self, key: str, delay: timedelta, *, attempts: int, error: str, repeat: int = 0
+    ) -> None:
+        self.database.timers._closed.pop(key, None)
+        super().reschedule(key, delay, attempts=attempts, error=error, repeat=repeat)
 
 
 class CountsParkedOnesAsDue(MemoryTimeoutStore):
@@ -92,6 +119,12 @@ class HidesParkedOnes(MemoryTimeoutStore):
         return page.replace(items=[each for each in page.items if not each.parked])
 
 
+class FindsRunsByPrefix(MemoryTimeoutStore):
+    def of_run(self, workflow: str, run_id: str) -> Sequence[Timeout]:
+        timers = self.database.timers._open.values()
+        return [each for each in timers if each.key.startswith(run_id)]
+
+
 class ArmsBeforeTheCommit(MemoryTimeoutStore):
     def write_within(
         self, transaction: StoreTransaction, *, arm: Sequence[Timeout], cancel: Sequence[str]
@@ -100,7 +133,21 @@ class ArmsBeforeTheCommit(MemoryTimeoutStore):
         self.cancel_many(cancel)
 
 
+class ReadsAllToTellTheNext(MemoryTimeoutStore):
+    def next_due(self, workflows: Sequence[str]) -> timedelta | None:
+        end = time.process_time() + 0.1
+        while time.process_time() < end:
+            pass
+        return super().next_due(workflows)
+
+
+class TellsClosedTimersOfNone(MemoryTimeoutStore):
+    def closed_keys(self, run_ids: Sequence[str]) -> Sequence[str]:
+        return []
+
+
 NOTICED_BY: dict[type[MemoryTimeoutStore], str] = {
+    ReadsAllToTellTheNext: "test_timers_cost_next_to_nothing_when_none_is_due",
     FiresEarly: "test_timer_is_due_when_its_delay_has_passed",
     ForgetsClosedKeys: "test_closed_key_is_not_armed_when_it_is_created_late",
     LetsEveryPollerWin: "test_each_timer_is_closed_by_one_when_pollers_race",
@@ -110,9 +157,18 @@ NOTICED_BY: dict[type[MemoryTimeoutStore], str] = {
     ListsByKey: "test_due_timers_are_listed_earliest_first_when_there_are_many",
     ForgetsByPrefix: "test_forget_drops_the_run_alone_when_others_look_like_it",
     LosesTheError: "test_rescheduled_timer_is_due_later_when_it_failed",
+    CountsNoRepeats: "test_repeats_are_counted_and_never_fall_when_a_late_call_knows_fewer",
+    LetsALateCallTurnRepeatsBack: (
+        "test_repeats_are_counted_and_never_fall_when_a_late_call_knows_fewer"
+    ),
+    TellsNoClosedRunsBeyondAPage: (
+        "test_runs_with_closed_timers_are_told_once_when_the_store_tells_them"
+    ),
     RevivesOnReschedule: "test_reschedule_does_nothing_when_the_key_is_closed_or_unknown",
     CountsParkedOnesAsDue: "test_next_due_is_exact_or_unknown_when_asked",
     HidesParkedOnes: "test_parked_timer_is_hidden_when_it_is_due",
+    FindsRunsByPrefix: "test_forget_drops_the_run_alone_when_others_look_like_it",
+    TellsClosedTimersOfNone: "test_closed_timers_of_runs_are_told_when_the_store_keeps_them",
     ArmsBeforeTheCommit: "test_write_within_leaves_nothing_when_the_transaction_is_rolled_back",
 }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from workflow_adaptertest.servers import KINDS, DidNotStartError, Fleet, NotAvailableError
+from workflow_adaptertest.servers import ports as ports_of_servers
 from workflow_adaptertest.servers.kinds.redis import RedisServer
 from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
 from workflow_adaptertest.servers.ports import free_ports
@@ -309,6 +310,27 @@ def test_free_ports_lie_where_no_connection_starts_from() -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert len(set(ports)) == 200
     assert max(ports) < lowest
+
+
+class Another(RedisServer):
+    title = "another"
+
+
+def test_port_of_a_server_that_does_not_listen_is_nobody_elses(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two that start side by side may choose the same, and one of them never comes up.
+
+    Seen to fail with `free_ports` not told of the other servers' ports.
+    """
+    fleet.start(["redis"])
+    port = fleet.place("redis").ports["primary"]
+    fleet.stop()
+    numbers = iter([port, *free_ports(1)])
+    monkeypatch.setattr(ports_of_servers._random, "randrange", lambda *_range: next(numbers))
+    monkeypatch.setitem(KINDS, "another", Another())
+    fleet.start(["another"])
+    assert fleet.place("another").ports["primary"] != port
 
 
 def test_launched_process_is_known_before_it_is_the_server(tmp_path: Path) -> None:

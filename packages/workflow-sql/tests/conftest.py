@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from workflow_adaptertest.servers import Server
 from workflow_core.model import Event, Record, RunState, uuid7
 from workflow_core.testing import FakeClock
-from workflow_sql import Database
+from workflow_sql import Database, upgrade
 
 _BORN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -200,3 +201,114 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 
     monkeypatch.setattr(sqlite3, "connect", traced)
     return asked
+
+
+# -- servers -----------------------------------------------------------------------------------
+
+
+class Home:
+    """A namespace on one server whose tables are there and empty. Used by one test at a time."""
+
+    def __init__(self, url: str, namespace: str, schema: str = "") -> None:
+        self.url = url
+        self.namespace = namespace
+        self.schema = schema
+        upgrade(url, namespace=namespace, schema=schema)
+
+    def open(self, **settings: Any) -> Database:
+        return Database(self.url, namespace=self.namespace, schema=self.schema, **settings)
+
+    def clear(self) -> None:
+        """Making the tables anew would take a hundred times as long."""
+        with self.open() as database, database.writing("clearing") as writing:
+            tables = database.tables
+            last = f"(select coalesce(max(id), 0) from {tables.events.fullname})"
+            writing.cursor.execute(
+                f"update {tables.installation.fullname} set trim_at = 0, role_changes = 0,"
+                f" settled = case when settled > {last} then settled else {last} end"
+            )
+            for table in tables.metadata.tables.values():
+                if table is not tables.installation:
+                    writing.cursor.execute(f"delete from {table.fullname}")
+
+
+class Homes:
+    """The namespaces of one server's database, made when first needed and then used again."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._free: list[Home] = []
+        self._made = 0
+
+    def take(self) -> Home:
+        if self._free:
+            return self._free.pop()
+        self._made += 1
+        return Home(self.url, f"home{self._made}")
+
+    def give(self, home: Home) -> None:
+        home.clear()
+        self._free.append(home)
+
+
+SERVERS = ("postgres", "mysql", "mariadb")
+
+
+@pytest.fixture(scope="session")
+def homes_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Homes]]:
+    """The homes on a server, by its name."""
+    found: dict[str, Homes] = {}
+    with ExitStack() as spaces:
+
+        def get(name: str) -> Homes:
+            if name not in found:
+                server: Server = request.getfixturevalue(f"{name}_server")
+                space = spaces.enter_context(server.own_space())
+                # its driver would read all of the system's certificates for each connection
+                plain = "" if name == "postgres" else "?ssl_disabled=true"
+                found[name] = Homes(f"{space.url}{plain}")
+            return found[name]
+
+        yield get
+
+
+@pytest.fixture
+def new_home(homes_of: Callable[[str], Homes]) -> Iterator[Callable[[str], Home]]:
+    """An empty home on the server of this name; given back after the test."""
+    taken: list[tuple[Homes, Home]] = []
+
+    def take(name: str) -> Home:
+        homes = homes_of(name)
+        taken.append((homes, homes.take()))
+        return taken[-1][1]
+
+    yield take
+    for homes, home in taken:
+        homes.give(home)
+
+
+@pytest.fixture(params=SERVERS)
+def server_name(request: pytest.FixtureRequest) -> str:
+    """Each server in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def home(server_name: str, new_home: Callable[[str], Home]) -> Home:
+    """An empty home on each server in turn."""
+    return new_home(server_name)
+
+
+@pytest.fixture
+def home_apart(server_name: str, request: pytest.FixtureRequest) -> Iterator[Home]:
+    """On each server in turn, a home whose tables are in a schema that the url does not name."""
+    server: Server = request.getfixturevalue(f"{server_name}_server")
+    with server.own_space() as space:
+        plain = "" if server_name == "postgres" else "?ssl_disabled=true"
+        yield Home(f"{space.url}{plain}", "", f"{space.name}_apart")
+        cascade = " cascade" if server_name == "postgres" else ""
+        with (
+            Database(f"{space.url}{plain}", upgrade=True) as database,
+            database.reading("dropping") as cursor,  # where each statement is committed
+        ):
+            cursor.execute(f"drop schema {space.name}_apart{cascade}")

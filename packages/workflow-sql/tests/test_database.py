@@ -34,7 +34,7 @@ SHORT = timedelta(milliseconds=30)
     ("url", "what"),
     [
         ("not a url", "no database URL"),
-        ("oracle://scott:tiger@host/db", "known are: sqlite"),
+        ("oracle://scott:tiger@host/db", "known are: mariadb, mysql, postgresql, sqlite"),
         ("sqlite://", "names no SQLite file"),
         ("sqlite:///:memory:", "names no SQLite file"),
         ("sqlite:///orders.db?mode=ro", "options that SQLite does not take"),

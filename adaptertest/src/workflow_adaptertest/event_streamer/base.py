@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from typing import ClassVar, Protocol, cast
@@ -25,6 +25,8 @@ from workflow_adaptertest.env import Env
 from workflow_adaptertest.samples import Samples
 
 __all__ = [
+    "BALANCED",
+    "JOINS_NONE",
     "NAME",
     "TOPIC",
     "ZERO",
@@ -41,6 +43,8 @@ __all__ = [
 TOPIC = "orders-1"
 NAME = "orders-main-steps"
 ZERO = timedelta(0)
+BALANCED = "members divide the stream by themselves: no shards"
+JOINS_NONE = "it joins no store's transactions"
 _A_MOMENT = timedelta(milliseconds=20)  # a turn of one member among several
 
 
@@ -62,6 +66,7 @@ class Subscribe(Protocol):
 class EventStreamerCases(Contract):
     """Fixtures: ``streamer``, ``other``, ``sender``, ``subscribe``."""
 
+    port: ClassVar[str] = "event streamer"
     _settable: ClassVar[frozenset[str]] = Contract._settable | {"joined_store"}
 
     def adapter(self, env: Env) -> AbstractContextManager[EventStreamer]:
@@ -74,6 +79,22 @@ class EventStreamerCases(Contract):
         None, as here: the streamer joins none.
         """
         return None
+
+    def _basic_calls(
+        self, handle: EventStreamer, env: Env, make: Samples
+    ) -> Mapping[str, Callable[[], object]]:
+        sender = env.entered(handle.new_sender())
+        receiver = env.entered(handle.new_receiver([TOPIC], NAME, shards=None, from_latest=False))
+
+        def round_trip() -> None:
+            sent(sender, make, env, [make.record()])
+            receiver.ack(take(receiver, 1, env))
+
+        elsewhere = make.record(status=2)
+        return {
+            "send one event": lambda: sender.send(make.event(elsewhere)),
+            "send, receive and ack one event": round_trip,
+        }
 
     @pytest.fixture
     def streamer(self, open_handle: Opener) -> EventStreamer:

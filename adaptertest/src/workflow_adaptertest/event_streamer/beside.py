@@ -13,6 +13,7 @@ from workflow_core.ports import (
 from workflow_adaptertest.contract import Opener
 from workflow_adaptertest.env import Env
 from workflow_adaptertest.event_streamer.base import (
+    JOINS_NONE,
     NAME,
     TOPIC,
     ZERO,
@@ -24,6 +25,7 @@ from workflow_adaptertest.event_streamer.base import (
     take,
 )
 from workflow_adaptertest.samples import OnPurposeError, Samples, StrangeTransaction, refuses
+from workflow_adaptertest.telling import not_applicable
 
 __all__ = ["BesideCases"]
 
@@ -35,15 +37,16 @@ class BesideCases(EventStreamerCases):
         self, streamer: EventStreamer, joined: RecordStore | None, make: Samples
     ) -> None:
         if joined is not None:
-            return
+            not_applicable("it joins a store")
         with refuses(NotSupportedError, "it joins no store, or name it in joined_store()"):
             streamer.send_within(StrangeTransaction(), [make.event(make.record())])
 
     def test_streamer_says_that_it_joins_when_the_store_is_beside_it(
         self, streamer: EventStreamer, joined: RecordStore | None
     ) -> None:
-        if joined is not None:
-            assert streamer.joins(joined), "joined_store() answers a store that it joins"
+        if joined is None:
+            not_applicable(JOINS_NONE)
+        assert streamer.joins(joined), "joined_store() answers a store that it joins"
 
     def test_events_arrive_when_the_transaction_commits(
         self,
@@ -55,7 +58,7 @@ class BesideCases(EventStreamerCases):
         env: Env,
     ) -> None:
         if joined is None:
-            return
+            not_applicable(JOINS_NONE)
         receiver = subscribe()
         record = make.record()
         event = make.event(record, topic=TOPIC)
@@ -78,7 +81,7 @@ class BesideCases(EventStreamerCases):
         env: Env,
     ) -> None:
         if joined is None:
-            return
+            not_applicable(JOINS_NONE)
         receiver = subscribe()
         record = make.record()
         own_error = refuses(OnPurposeError, "the block's own error is passed on")
@@ -97,7 +100,7 @@ class BesideCases(EventStreamerCases):
         env: Env,
     ) -> None:
         if joined is None:
-            return
+            not_applicable(JOINS_NONE)
         good, lost = make.record(), make.next(make.record())
         event = make.event(good, topic=TOPIC)
         with joined.transaction() as transaction:
@@ -119,7 +122,7 @@ class BesideCases(EventStreamerCases):
     ) -> None:
         receiver = subscribe()
         if streamer.lag([TOPIC], NAME) is None:
-            return  # not known
+            not_applicable("the lag is not known")
         assert streamer.lag([TOPIC], NAME) == ZERO, "zero: none waits"
         sent(sender, make, env, [make.record()])
         env.advance(1)

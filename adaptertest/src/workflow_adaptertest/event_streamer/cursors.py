@@ -7,6 +7,7 @@ from workflow_core.ports import EventSender, EventStreamer, Shards
 
 from workflow_adaptertest.env import Env
 from workflow_adaptertest.event_streamer.base import (
+    BALANCED,
     NAME,
     EventStreamerCases,
     Subscribe,
@@ -18,6 +19,7 @@ from workflow_adaptertest.event_streamer.base import (
     take,
 )
 from workflow_adaptertest.samples import Samples
+from workflow_adaptertest.telling import not_applicable
 
 __all__ = ["CursorCases"]
 
@@ -197,7 +199,7 @@ class CursorCases(EventStreamerCases):
         env: Env,
     ) -> None:
         if balances(streamer):
-            return
+            not_applicable(BALANCED)
         runs = [make.record() for _ in range(60)]
         held = [frozenset({0, 2}), frozenset({1}), frozenset({3})]
         members = [
@@ -224,7 +226,7 @@ class CursorCases(EventStreamerCases):
         env: Env,
     ) -> None:
         if balances(streamer):
-            return
+            not_applicable(BALANCED)
         runs = [make.record() for _ in range(60)]
         sent(sender, make, env, runs)
         done: set[str] = set()
@@ -252,7 +254,7 @@ class CursorCases(EventStreamerCases):
         env: Env,
     ) -> None:
         if balances(streamer):
-            return
+            not_applicable(BALANCED)
         events = sent(sender, make, env, [make.record() for _ in range(40)])
         shares: list[set[str]] = []
         for name, handle in ((NAME, streamer), ("orders-other-steps", other)):

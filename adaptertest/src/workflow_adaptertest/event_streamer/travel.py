@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from workflow_core.errors import ClosedError
+from workflow_core.errors import ClosedError, InputError
 from workflow_core.model import UNSTAMPED, EventKind, RunState
 from workflow_core.ports import EventSender, EventStreamer
 
@@ -137,6 +137,23 @@ class TravelCases(EventStreamerCases):
             events = sent(sender, make, env, [make.record() for _ in range(3)])
         assert set(ids_of(take(receiver, 3, env))) == {event.id for event in events}
 
+    def test_topics_are_carried_or_refused_by_name_when_their_names_are_odd(
+        self, streamer: EventStreamer, subscribe: Subscribe, make: Samples, env: Env
+    ) -> None:
+        with streamer.new_sender() as sender:
+            for topic in ("größe-1", "a/b-1", "a\nb-1", "%s{0}-1", "." * 3 + "-1", "x" * 300):
+                refusal = _refusal(streamer, topic)
+                if refusal:
+                    assert repr(topic)[1:-1] in refusal, "it says which of the topics it refuses"
+                    with refuses(InputError, "check_topics refuses this topic"):
+                        streamer.new_receiver([topic], NAME)
+                else:
+                    receiver = subscribe(topics=[topic])
+                    event = make.event(make.record(), topic=topic)
+                    sender.send(event)
+                    assert ids_of(take(receiver, 1, env)) == [event.id]
+        streamer.check_topics([TOPIC])
+
     # -- waiting -------------------------------------------------------------------------------
 
     def test_recv_answers_none_when_there_is_nothing(self, subscribe: Subscribe) -> None:
@@ -212,3 +229,12 @@ class TravelCases(EventStreamerCases):
             sender.send(make.event(make.record(), topic=TOPIC))
         with refuses(ClosedError, "the sender was closed"):
             sender.send_many([make.event(make.record(), topic=TOPIC)], env.patience)
+
+
+def _refusal(streamer: EventStreamer, topic: str) -> str:
+    """What it has against a topic that comes with one that is good; "" for nothing."""
+    try:
+        streamer.check_topics([TOPIC, topic])
+    except InputError as error:
+        return str(error)
+    return ""

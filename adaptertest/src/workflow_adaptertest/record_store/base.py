@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
-from workflow_core.ports import RecordStore
+from workflow_core.ports import RecordStore, Write
 
 from workflow_adaptertest.contract import Contract, Opener
 from workflow_adaptertest.env import Env
-from workflow_adaptertest.samples import ORDERS
+from workflow_adaptertest.samples import ORDERS, Samples
 
 __all__ = ["RecordStoreCases", "assert_stamped", "filed_ids"]
 
@@ -20,9 +20,22 @@ __all__ = ["RecordStoreCases", "assert_stamped", "filed_ids"]
 class RecordStoreCases(Contract):
     """Fixtures: ``store``, and ``other``, a second handle on the same data."""
 
+    port: ClassVar[str] = "record store"
+
     def adapter(self, env: Env) -> AbstractContextManager[RecordStore]:
         """Make the record store; see `Contract.adapter`."""
         return cast("AbstractContextManager[RecordStore]", super().adapter(env))
+
+    def _basic_calls(
+        self, handle: RecordStore, env: Env, make: Samples
+    ) -> Mapping[str, Callable[[], object]]:
+        run = make.record()
+        handle.store(Write(record=run))
+        return {
+            "store one run and its event": lambda: handle.store(make.write(make.record())),
+            "look one run up": lambda: handle.lookup(run.run_id),
+            "list what is due in the outbox": lambda: filed_ids(handle, limit=100),
+        }
 
     @pytest.fixture
     def store(self, open_handle: Opener) -> RecordStore:

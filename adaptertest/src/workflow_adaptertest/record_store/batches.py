@@ -11,7 +11,7 @@ from workflow_core.ports import Outcome, RecordStore, Write
 from workflow_adaptertest.env import Env
 from workflow_adaptertest.record_store.base import RecordStoreCases, filed_ids
 from workflow_adaptertest.samples import Samples, refuses, unstamped
-from workflow_adaptertest.threads import at_once
+from workflow_adaptertest.threads import at_once, race
 
 __all__ = ["BatchCases"]
 
@@ -166,6 +166,7 @@ class BatchCases(RecordStoreCases):
                 assert outcome.live_run_id == won[0].record.run_id, "49 are told the live run"
         assert filed_ids(store) == [won[0].events[0].id], "losers leave no event"
 
+    @race
     def test_each_run_has_one_winner_when_overlapping_batches_race(
         self, store: RecordStore, other: RecordStore, make: Samples, env: Env
     ) -> None:

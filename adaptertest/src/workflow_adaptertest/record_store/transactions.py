@@ -17,7 +17,8 @@ from workflow_core.ports import Capability, RecordStore, StoreTransaction, Write
 from workflow_adaptertest.env import Env
 from workflow_adaptertest.record_store.base import RecordStoreCases, filed_ids
 from workflow_adaptertest.samples import OnPurposeError, Samples, refuses, unstamped
-from workflow_adaptertest.threads import at_once
+from workflow_adaptertest.telling import needs, not_applicable
+from workflow_adaptertest.threads import at_once, race
 
 __all__ = ["TransactionCases"]
 
@@ -27,7 +28,7 @@ class TransactionCases(RecordStoreCases):
 
     def test_transactions_are_refused_by_name_when_not_declared(self, store: RecordStore) -> None:
         if Capability.TRANSACTIONS in store.capabilities:
-            return
+            not_applicable("it lends transactions")
         with refuses(NotSupportedError, "TRANSACTIONS is not declared"), store.transaction():
             pass
         with refuses(NotSupportedError, "TRANSACTIONS is not declared"):
@@ -36,8 +37,7 @@ class TransactionCases(RecordStoreCases):
     def test_transaction_stores_all_when_it_commits(
         self, store: RecordStore, other: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         first = make.record()
         with store.transaction() as transaction:
             assert list(transaction.store_many([make.write(first)])) == [None]
@@ -51,8 +51,7 @@ class TransactionCases(RecordStoreCases):
     def test_transaction_shows_nothing_when_it_has_not_committed(
         self, store: RecordStore, other: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         known, new = make.record(), make.record()
         store.store(make.write(known))
         (filed,) = filed_ids(store)
@@ -68,8 +67,7 @@ class TransactionCases(RecordStoreCases):
     def test_transaction_leaves_nothing_when_it_is_rolled_back(
         self, store: RecordStore, other: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         known, new = make.record(), make.record(foreign_id="order-7")
         store.store(make.write(known))
         (filed,) = filed_ids(store)
@@ -90,8 +88,7 @@ class TransactionCases(RecordStoreCases):
     def test_transaction_stays_usable_when_a_write_in_it_loses(
         self, store: RecordStore, other: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         live = make.record(foreign_id="order-7")
         store.store(Write(record=live))
         good = make.record()
@@ -119,8 +116,7 @@ class TransactionCases(RecordStoreCases):
     def test_transaction_refuses_a_batch_when_a_run_appears_twice(
         self, store: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         record = make.record()
         with (
             refuses(ValueError, "which came first could not be told"),
@@ -131,8 +127,7 @@ class TransactionCases(RecordStoreCases):
     def test_transaction_knows_its_write_when_the_answer_to_the_commit_was_lost(
         self, store: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         write = make.write(make.record())
         for _ in range(2):
             with store.transaction() as transaction:
@@ -142,8 +137,7 @@ class TransactionCases(RecordStoreCases):
     def test_transaction_tells_which_rows_it_deleted_when_some_are_gone(
         self, store: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         events = [make.outbox(make.record()) for _ in range(4)]
         store.add_outbox_events(events)
         ids = [event.id for event in events]
@@ -155,11 +149,11 @@ class TransactionCases(RecordStoreCases):
             assert list(transaction.delete_outbox_events([])) == []
         assert filed_ids(store) == ids[3:]
 
+    @race
     def test_one_transaction_gets_a_row_when_several_delete_it(
         self, store: RecordStore, other: RecordStore, make: Samples, env: Env
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         ids = [make.id() for _ in range(50)]
         record = make.record()
         store.add_outbox_events([make.outbox(record, id=id_) for id_ in ids])
@@ -189,8 +183,7 @@ class TransactionCases(RecordStoreCases):
     def test_join_writes_in_the_callers_transaction_when_it_commits(
         self, store: RecordStore, other: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         write = make.write(make.record())
         with store.transaction() as transaction:
             joined: StoreTransaction = other.join(transaction.connection)
@@ -202,8 +195,7 @@ class TransactionCases(RecordStoreCases):
     def test_join_leaves_nothing_when_the_callers_transaction_is_rolled_back(
         self, store: RecordStore, other: RecordStore, make: Samples
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         write = make.write(make.record())
         with (
             refuses(OnPurposeError, "the block's own error is passed on"),
@@ -217,8 +209,7 @@ class TransactionCases(RecordStoreCases):
     def test_join_refuses_what_is_no_connection_of_the_store_when_given(
         self, store: RecordStore
     ) -> None:
-        if _lends_none(store):
-            return
+        needs(store, Capability.TRANSACTIONS)
         with refuses(InputError, "this is no connection of the store's database"):
             store.join(object())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from workflow_core.errors import NotSupportedError, RunNotFoundError, VersionConflictError
 from workflow_core.model import Record, RecordQuery, RunState
 from workflow_core.ports import Capability, RecordStore, Write
@@ -9,7 +11,8 @@ from workflow_core.ports import Capability, RecordStore, Write
 from workflow_adaptertest.contract import Opener
 from workflow_adaptertest.env import Env
 from workflow_adaptertest.record_store.base import RecordStoreCases, filed_ids
-from workflow_adaptertest.samples import ORDERS, Samples, refuses
+from workflow_adaptertest.samples import ORDERS, OnPurposeError, Samples, refuses
+from workflow_adaptertest.telling import not_applicable
 
 __all__ = ["UpkeepCases"]
 
@@ -49,6 +52,20 @@ class UpkeepCases(RecordStoreCases):
         store.store_many([Write(record=make.next(first, version=7, last_error="lost"))])
         assert [entry.version for entry in store.history(first.run_id)] == [1]
 
+    def test_histories_of_many_are_told_by_run_when_some_exist(
+        self, store: RecordStore, other: RecordStore, make: Samples
+    ) -> None:
+        runs = [make.record() for _ in range(3)]
+        later = [make.next(runs[0]), make.next(runs[1])]
+        for records in (runs, later, [make.next(later[0])]):
+            store.store_many([Write(record=record) for record in records])
+        wanted = [runs[1].run_id, make.id(), runs[0].run_id, runs[0].run_id]
+        found = other.history_many(wanted)
+        assert set(found) == {runs[0].run_id, runs[1].run_id}
+        for run_id, entries in found.items():
+            assert list(entries) == list(other.history(run_id))
+        assert dict(other.history_many([])) == {}
+
     def test_history_fails_by_name_when_the_run_is_unknown(
         self, store: RecordStore, make: Samples
     ) -> None:
@@ -81,7 +98,7 @@ class UpkeepCases(RecordStoreCases):
         self._store(store, *ended, elsewhere)
         count = self._purge(store, RecordQuery(workflow=ORDERS))
         if count is None:
-            return
+            not_applicable("the store cannot purge")
         assert count == len(ended), "answers how many went"
         assert self._left(store) == {elsewhere.run_id}
         assert self._purge(store, RecordQuery(workflow=ORDERS)) == 0
@@ -104,11 +121,30 @@ class UpkeepCases(RecordStoreCases):
         named = RecordQuery(run_ids=[record.run_id for record in (*live, *filed, gone)])
         count = self._purge(store, named)
         if count is None:
-            return
+            not_applicable("the store cannot purge")
         assert count == 1
         assert self._left(store) == {record.run_id for record in (*live, *filed)}
         store.delete_outbox_events([*filed_ids(store), delayed.id])
         assert self._purge(store, named) == 2, "their events are out: now they may go"
+
+    def test_purge_tells_of_those_that_go_before_they_have_gone(
+        self, store: RecordStore, make: Samples
+    ) -> None:
+        ended = [make.record(state=RunState.CANCELLED) for _ in range(3)]
+        self._store(store, *ended, make.record())
+        if self._purge(store, RecordQuery(run_ids=[])) is None:
+            not_applicable("the store cannot purge")
+        told: list[str] = []
+
+        def refuse(run_ids: Sequence[str]) -> None:
+            raise OnPurposeError
+
+        with refuses(OnPurposeError, "what the caller raises is passed on"):
+            store.purge(RecordQuery(), doomed=refuse)
+        assert len(self._left(store)) == 4, "they stay where the caller cannot let them go"
+        assert store.purge(RecordQuery(), doomed=told.extend) == 3
+        assert sorted(told) == sorted(record.run_id for record in ended)
+        assert store.purge(RecordQuery(), doomed=refuse) == 0, "nobody is about to go"
 
     def test_purge_deletes_no_more_than_the_limit_when_more_match(
         self, store: RecordStore, make: Samples
@@ -117,7 +153,7 @@ class UpkeepCases(RecordStoreCases):
         query = RecordQuery(limit=2)
         counts = [self._purge(store, query) for _ in range(4)]
         if counts[0] is None:
-            return
+            not_applicable("the store cannot purge")
         assert counts == [2, 2, 1, 0]
 
     def test_purge_keeps_to_the_filters_when_there_are_some(
@@ -133,7 +169,7 @@ class UpkeepCases(RecordStoreCases):
         query = RecordQuery(states=[RunState.COMPLETED], updated_before=before)
         count = self._purge(store, query)
         if count is None:
-            return
+            not_applicable("the store cannot purge")
         assert count == 1
         assert self._left(store) == {cancelled.run_id, young.run_id}
 
@@ -144,7 +180,7 @@ class UpkeepCases(RecordStoreCases):
         ended = make.ended(first)
         self._store(store, first, ended)
         if self._purge(store, RecordQuery()) is None:
-            return
+            not_applicable("the store cannot purge")
         with refuses(VersionConflictError, "a purged run must not come back") as refusal:
             other.store(make.write(make.next(ended, state=RunState.DATA_DELETED)))
         assert refusal.error.found is None

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 from workflow_core.errors import AdapterError, AdapterUnavailableError, RunNotFoundError
-from workflow_core.model import PauseKind, Resumed, RunState
+from workflow_core.model import PauseKind, Record, Resumed, RunState
 from workflow_core.ports import RecordStore, Write
 
 from workflow_adaptertest.env import Env
 from workflow_adaptertest.record_store.base import RecordStoreCases, filed_ids
 from workflow_adaptertest.samples import Samples, refuses, unstamped
+from workflow_adaptertest.telling import not_applicable
 
 __all__ = ["ALIKE", "STRANGE", "ValueCases"]
 
@@ -38,25 +39,7 @@ class ValueCases(RecordStoreCases):
     ) -> None:
         first = make.record()
         store.store(Write(record=first))
-        full = make.next(
-            first,
-            status=2_147_483_647,
-            state=RunState.PAUSED,
-            repeat=3,
-            attempts=7,
-            last_error="ValueError: größer als 9 €\n  at line 3",
-            reason="ждёт решения 🕰",
-            pause_kind=PauseKind.AUTOMATIC,
-            auto_resumes=2,
-            skipped=True,
-            passed={1: 1, 2_147_483_646: 2},
-            resumed=Resumed(
-                who="ops@example.org",
-                why="tried “again”",
-                at=datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC),
-            ),
-            headers={"traceparent": "00-ab-01", "ключ": "значение", "empty": ""},
-        )
+        full = _full(make, first)
         store.store(Write(record=full))
         assert unstamped([store.lookup(first.run_id)]) == [full]
         plain = make.next(full, state=RunState.RUNNING, passed={}, headers={})
@@ -65,6 +48,30 @@ class ValueCases(RecordStoreCases):
         )
         store.store(Write(record=plain))
         assert unstamped([store.lookup(first.run_id)]) == [plain], "fields can be emptied again"
+
+    @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.COMPLETED])
+    def test_every_field_is_empty_again_when_a_run_moves_on_beside_others(
+        self, store: RecordStore, make: Samples, state: RunState
+    ) -> None:
+        """Of each run but one field is left: a store may write plain transitions in fewer values.
+
+        Seen to fail when attempts and who resumed are forgotten where that is decided.
+        """
+        kept: list[set[str]] = [set(), *({field} for field in _OF_A_STAY), set(), set(_OF_A_STAY)]
+        runs = [make.record() for _ in kept]
+        full = [_full(make, record) for record in runs]
+        moved = [
+            make.next(before, status=2, state=state).replace(
+                **{field: getattr(runs[0], field) for field in _OF_A_STAY if field not in keeps}
+            )
+            for before, keeps in zip(full, kept, strict=True)
+        ]
+        moved[-1] = make.next(full[-1], state=state)  # enters no status
+        for batch in (runs, full, moved):
+            outcomes = store.store_many([Write(record=record) for record in batch])
+            assert not any(outcomes)
+        found = store.lookup_many([record.run_id for record in runs])
+        assert unstamped([found[record.run_id] for record in runs]) == moved
 
     @pytest.mark.parametrize(
         "data",
@@ -171,7 +178,37 @@ class ValueCases(RecordStoreCases):
         self, store: RecordStore, make: Samples, env: Env
     ) -> None:
         if env.clock is None:
-            return  # the server's clock cannot be told what to show
+            not_applicable("the server's clock cannot be told what to show")
         record = make.record()
         store.store(Write(record=record))
         assert store.lookup(record.run_id).created_at == env.clock.now(), "to the microsecond"
+
+
+_OF_A_STAY = (
+    *("repeat", "attempts", "last_error", "reason", "pause_kind"),
+    *("auto_resumes", "skipped", "resumed"),
+)
+"""What a run leaves behind when its step succeeds."""
+
+
+def _full(make: Samples, first: Record) -> Record:
+    """The next version, with every field set."""
+    return make.next(
+        first,
+        status=2_147_483_647,
+        state=RunState.PAUSED,
+        repeat=3,
+        attempts=7,
+        last_error="ValueError: größer als 9 €\n  at line 3",
+        reason="ждёт решения 🕰",
+        pause_kind=PauseKind.AUTOMATIC,
+        auto_resumes=2,
+        skipped=True,
+        passed={1: 1, 2_147_483_646: 2},
+        resumed=Resumed(
+            who="ops@example.org",
+            why="tried “again”",
+            at=datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC),
+        ),
+        headers={"traceparent": "00-ab-01", "ключ": "значение", "empty": ""},
+    )

@@ -25,7 +25,7 @@ from workflow_adaptertest.servers.url import ServerUrl
 
 __all__ = ["Entry", "Fleet"]
 
-_ANSWER_SECONDS = 90.0
+_ANSWER_SECONDS = 180.0  # a first start, from a cold disk, on a machine that does other work
 _GRACE_SECONDS = 20.0
 _LOOK_SECONDS = 0.03
 _LETTING_GO_SECONDS = (
@@ -239,13 +239,20 @@ class Fleet:
             if wait_until_free(ports.values(), seconds=_LETTING_GO_SECONDS):
                 return ports
         self._wipe(one, folder)  # the data of a cluster knows its ports
-        numbers = free_ports(len(one.port_names))
-        ports = dict(zip(one.port_names, numbers, strict=True))
         folder.mkdir(parents=True)
-        new = ports_file.with_suffix(".new")
-        new.write_text(json.dumps(ports), encoding="utf-8")
-        new.replace(ports_file)
+        with _PORTS:
+            numbers = free_ports(len(one.port_names), besides=self._spoken_for())
+            ports = dict(zip(one.port_names, numbers, strict=True))
+            new = ports_file.with_suffix(".new")
+            new.write_text(json.dumps(ports), encoding="utf-8")
+            new.replace(ports_file)
         return ports
+
+    def _spoken_for(self) -> set[int]:
+        """All ports that servers of this folder chose: of some, nobody listens there just now."""
+        files = self.folder.glob("run/*/ports.json")
+        chosen = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+        return {number for ports in chosen for number in ports.values()}
 
     def _wipe(self, one: Kind, folder: Path) -> None:
         # a node's folder may have had to be elsewhere, whatever its ports are
@@ -292,7 +299,9 @@ class Fleet:
         self._remember(name, None)
 
 
-_STATE = threading.Lock()  # servers start side by side in threads, and share one file
+# servers start side by side in threads, share one file, and must not choose the same port
+_STATE = threading.Lock()
+_PORTS = threading.Lock()
 
 
 def _answers(one: Kind, url: ServerUrl, node: Node) -> bool:

@@ -19,8 +19,10 @@ _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _random = random.SystemRandom()  # a test's seed must not make two sessions choose alike
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
     """That many different ports of the loopback interface on which nobody listens.
+
+    Those in ``besides`` are somebody's who does not listen yet, and never among them.
 
     They lie below the range from which the system picks the ports of outgoing connections. Were
     they in it, a client that tries to reach a killed server could be given the server's own port
@@ -30,7 +32,7 @@ def free_ports(count: int) -> list[int]:
     highest = _highest()
     while len(found) < count:
         port = _random.randrange(_LOWEST, highest)
-        if port not in found and is_free(port):
+        if port not in found and port not in besides and is_free(port):
             found.append(port)
     return found
 

@@ -228,7 +228,7 @@ def run(
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotAvailableError(f"{' '.join(command)}: {error}") from error
     if done.returncode:
-        end = "\n".join(done.stdout.splitlines()[-12:])
+        end = "\n".join(done.stdout.splitlines()[-40:])
         raise NotAvailableError(f"{' '.join(command)} failed:\n{end}")
     return done.stdout
 

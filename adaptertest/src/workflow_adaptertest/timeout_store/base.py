@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import ClassVar, cast
@@ -13,7 +13,7 @@ from workflow_core.ports import RecordStore, TimeoutStore
 
 from workflow_adaptertest.contract import Contract, Opener
 from workflow_adaptertest.env import Env
-from workflow_adaptertest.samples import ORDERS
+from workflow_adaptertest.samples import ORDERS, Samples
 
 __all__ = ["ZERO", "TimeoutStoreCases", "due_keys", "list_all", "open_keys"]
 
@@ -23,6 +23,7 @@ ZERO = timedelta(0)
 class TimeoutStoreCases(Contract):
     """Fixtures: ``timers``, and ``other``, a second handle on the same data."""
 
+    port: ClassVar[str] = "timeout store"
     _settable: ClassVar[frozenset[str]] = Contract._settable | {"joined_store"}
 
     def adapter(self, env: Env) -> AbstractContextManager[TimeoutStore]:
@@ -35,6 +36,19 @@ class TimeoutStoreCases(Contract):
         None, as here: they join none.
         """
         return None
+
+    def _basic_calls(
+        self, handle: TimeoutStore, env: Env, make: Samples
+    ) -> Mapping[str, Callable[[], object]]:
+        def create_and_complete() -> None:
+            timeout = make.timeout()
+            handle.create(timeout)
+            handle.complete(timeout.key)
+
+        return {
+            "create and complete one timer": create_and_complete,
+            "list what is due": lambda: handle.list_valid([ORDERS], limit=100),
+        }
 
     @pytest.fixture
     def timers(self, open_handle: Opener) -> TimeoutStore:

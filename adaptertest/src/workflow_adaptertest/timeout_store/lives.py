@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from workflow_core.errors import InputError
 from workflow_core.model import Timeout
 from workflow_core.ports import TimeoutStore
 
 from workflow_adaptertest.env import Env
-from workflow_adaptertest.samples import ORDERS, Samples
+from workflow_adaptertest.samples import ORDERS, Samples, refuses
 from workflow_adaptertest.timeout_store.base import (
     ZERO,
     TimeoutStoreCases,
@@ -206,6 +207,27 @@ class LifeCases(TimeoutStoreCases):
         timers.reschedule(timeout.key, ZERO, attempts=1, error="")
         assert due_keys(timers) == [timeout.key]
 
+    def test_repeats_are_counted_and_never_fall_when_a_late_call_knows_fewer(
+        self, timers: TimeoutStore, other: TimeoutStore, make: Samples, env: Env
+    ) -> None:
+        timeout, neighbour = make.timeout(), make.timeout()
+        timers.create_many([timeout, neighbour])
+        timers.reschedule_many([timeout.replace(repeat=1), neighbour])
+        timers.reschedule(timeout.key, ZERO, attempts=0, error="", repeat=2)
+        assert _repeats(other) == {timeout.key: 2, neighbour.key: 0}
+        frozen = timeout.replace(repeat=1, attempts=4, error="late")
+        timers.reschedule_many([frozen])
+        timers.reschedule(neighbour.key, ZERO, attempts=1, error="no")
+        assert _repeats(other) == {timeout.key: 2, neighbour.key: 0}, "a number is given twice"
+        assert {each.attempts for each in list_all(other)} == {4, 1}, "all else is as it says"
+        timers.park(timeout.key)
+        timers.create(timeout)
+        (first, _) = sorted(timers.list_valid([ORDERS], limit=10), key=lambda t: -t.repeat)
+        assert (first.key, first.repeat) == (timeout.key, 2), "parking begins no new count"
+        moved = make.timeout(repeat=7)
+        timers.create(moved)
+        assert _repeats(other)[moved.key] == 7, "a timer that comes from another store"
+
     def test_reschedule_does_nothing_when_the_key_is_closed_or_unknown(
         self, timers: TimeoutStore, make: Samples
     ) -> None:
@@ -228,6 +250,11 @@ class LifeCases(TimeoutStoreCases):
         second = make.timeout(run_id="run-1", key="run-1/2/wait")
         timers.create_many([*timeouts, second])
         timers.complete(timeouts[1].key)
+        timers.park(second.key)
+        mine = [timeout.key for timeout in timers.of_run(ORDERS, "run-1")]
+        assert sorted(mine) == [timeouts[0].key, second.key], "of this run, parked ones too"
+        assert list(timers.of_run(ORDERS, "run-10")) == [], "its timer is closed"
+        assert list(timers.of_run("refunds", "run-1")) == []
         for _ in range(2):
             timers.forget(["run-1", "unknown"])
         timers.forget([])
@@ -239,6 +266,59 @@ class LifeCases(TimeoutStoreCases):
         if type(timers).forget is not TimeoutStore.forget:
             assert left == spared, "these runs have ended: their open timers are dropped"
             assert set(due_keys(timers)) == spared
+
+    def test_runs_with_closed_timers_are_told_once_when_the_store_tells_them(
+        self, timers: TimeoutStore, other: TimeoutStore, make: Samples
+    ) -> None:
+        if type(timers).closed_runs is TimeoutStore.closed_runs:
+            assert list(timers.closed_runs(ORDERS).items) == [], "its memory ends by itself"
+            return
+        run_ids = [f"run-{number}" for number in range(9)]
+        crowd = [make.timeout(run_id=run_id) for run_id in run_ids for _ in range(3)]
+        stranger = make.timeout(workflow="refunds")
+        timers.create_many([*crowd, make.timeout(), stranger])
+        closed = [timeout for timeout in crowd if timeout.run_id > "run-3"]
+        timers.complete_many([timeout.key for timeout in closed[1:]])
+        timers.cancel(stranger.key)
+        for limit in (1, 2, 4, 5, 100):
+            told = _closed_runs(other, limit)
+            assert sorted(told) == run_ids[4:], f"pages of {limit}: each run once"
+        timers.forget(["run-5"])
+        assert "run-5" not in _closed_runs(other, 3)
+        for after in ("nonsense", "\0"):
+            with refuses(InputError, f"after={after!r} was made by no page of this store"):
+                timers.closed_runs(ORDERS, after=after)
+
+    def test_closed_timers_of_runs_are_told_when_the_store_keeps_them(
+        self, timers: TimeoutStore, other: TimeoutStore, make: Samples
+    ) -> None:
+        crowd = [make.timeout(run_id=f"run-{number % 3}") for number in range(6)]
+        stranger = make.timeout(run_id="run-9", workflow="refunds")
+        timers.create_many([*crowd, stranger])
+        timers.complete_many([timeout.key for timeout in (*crowd[:2], stranger)])
+        timers.cancel(crowd[2].key)
+        told = other.closed_keys(["run-0", "run-1", "run-10"])
+        if type(timers).closed_keys is TimeoutStore.closed_keys:
+            assert list(told) == [], "it tells none"
+            return
+        assert sorted(told) == sorted(timeout.key for timeout in crowd[:2])
+        assert list(other.closed_keys(["run-9"])) == [stranger.key], "of whichever workflow"
+        assert list(other.closed_keys([])) == []
+
+
+def _closed_runs(timers: TimeoutStore, limit: int) -> list[str]:
+    told: list[str] = []
+    after: str | None = None
+    while True:
+        page = timers.closed_runs(ORDERS, after=after, limit=limit)
+        told += page.items
+        if page.next is None:
+            return told
+        after = page.next
+
+
+def _repeats(timers: TimeoutStore) -> dict[str, int]:
+    return {timeout.key: timeout.repeat for timeout in list_all(timers)}
 
 
 def _identity(timeout: Timeout) -> tuple[object, ...]:

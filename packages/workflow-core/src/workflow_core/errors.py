@@ -16,9 +16,13 @@
     │   ├── RunStateError          the verb does not fit the run's state
     │   │   ├── RunPausedError
     │   │   └── RunEndedError
+    │   ├── AttemptError           an attempt that its body did not end itself; kept with the run
+    │   │   ├── ProcessDiedError   its process died: it is counted ahead and runs alone
+    │   │   └── StepTimeoutError   it exceeded the step's timeout (also a TimeoutError)
     │   ├── NotAtStatusError       the run is at another status: ``status``
     │   ├── NotReachedError        the wait is over (also a TimeoutError)
     │   └── VersionConflictError   somebody else wrote first
+    ├── MoveError                  a move between stores is refused, or its two sides differ
     ├── ServingError               the engine cannot serve, or is asked in the wrong state
     │   ├── StoppedError           the engine or the process is closed or stopping
     │   └── WouldWaitForeverError  a test waits for what can never happen
@@ -39,16 +43,19 @@ from typing import Any, Self
 __all__ = [
     "AdapterError",
     "AdapterUnavailableError",
+    "AttemptError",
     "ClosedError",
     "ConfigurationError",
     "DecodeError",
     "DefinitionError",
     "InputError",
+    "MoveError",
     "NotAtStatusError",
     "NotReachedError",
     "NotSupportedError",
     "PayloadError",
     "PayloadTooLargeError",
+    "ProcessDiedError",
     "RunEndedError",
     "RunError",
     "RunInProgressError",
@@ -56,6 +63,7 @@ __all__ = [
     "RunPausedError",
     "RunStateError",
     "ServingError",
+    "StepTimeoutError",
     "StoppedError",
     "StoreBusyError",
     "UnknownStatusError",
@@ -195,6 +203,18 @@ class RunEndedError(RunStateError):
     """The run has ended: completed, cancelled or its data deleted."""
 
 
+class AttemptError(RunError):
+    """An attempt failed that its body did not end itself."""
+
+
+class ProcessDiedError(AttemptError):
+    """The process of an attempt died, or did not come back."""
+
+
+class StepTimeoutError(AttemptError, TimeoutError):
+    """The body exceeded its step's timeout, or an earlier body of the run has not returned."""
+
+
 class NotAtStatusError(RunError):
     """The run is at another status than the call needs: ``status`` is the present number."""
 
@@ -221,6 +241,10 @@ class VersionConflictError(RunError):
         )
         self.expected = expected
         self.found = found
+
+
+class MoveError(WorkflowError):
+    """A move between stores cannot begin or go on, or its two sides differ at its end."""
 
 
 class ServingError(WorkflowError):

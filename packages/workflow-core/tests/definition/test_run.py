@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 import pytest
-from workflow_core.definition import Run
+from workflow_core.definition import CancelReason, Run
 
 
 class Status(IntEnum):
@@ -45,9 +45,16 @@ def test_idempotency_key_is_new_when_the_stay_or_the_repeat_is(
 
 
 def test_run_asks_each_time_when_the_body_looks_whether_it_is_cancelled() -> None:
-    answers = iter([False, True])
+    answers = iter([None, CancelReason.TIMED_OUT, CancelReason.MOVED_ON])
     run = Run(data=None, status=Status.CREATED, cancelled=lambda: next(answers))
     assert [run.cancelled, run.cancelled] == [False, True]
+    assert run.cancel_reason is CancelReason.MOVED_ON
+
+
+def test_run_asks_each_time_whether_its_process_is_being_stopped() -> None:
+    answers = iter([False, True])
+    run = Run(data=None, status=Status.CREATED, stopping=lambda: next(answers))
+    assert [run.stopping, run.stopping] == [False, True]
 
 
 def test_run_shows_no_data_when_it_is_printed() -> None:

@@ -26,12 +26,14 @@ from workflow_core.memory import (
 )
 from workflow_core.memory.event_streamer import MemoryReceiver, MemorySender
 from workflow_core.memory.record_store import MemoryTransaction
-from workflow_core.model import Event, OutboxEvent, Page, Record, RecordQuery
+from workflow_core.model import Event, OutboxEvent, Page, Record, RecordQuery, Timeout, names
 from workflow_core.ports import (
     AdapterContext,
     Clock,
     Delivery,
     EventSender,
+    Observer,
+    OutboxBacklog,
     Outcome,
     Receiver,
     Shards,
@@ -115,6 +117,10 @@ class ScriptedStore(MemoryRecordStore):
             for w in writes
         ]
 
+    def outbox_backlog(self, workflow: str, *, most: int) -> OutboxBacklog:
+        with self.script.calling("outbox_backlog"):
+            return super().outbox_backlog(workflow, most=most)
+
     def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         with self.script.calling("commit"):
             return self.keep(writes, super().store_many)
@@ -167,9 +173,11 @@ class ScriptedStore(MemoryRecordStore):
         with self.script.calling("now"):
             return super().now()
 
-    def purge(self, query: RecordQuery) -> int:
+    def purge(
+        self, query: RecordQuery, *, doomed: Callable[[Sequence[str]], None] | None = None
+    ) -> int:
         with self.script.calling("purge"):
-            return super().purge(query)
+            return super().purge(query, doomed=doomed)
 
 
 class ScriptedSender(MemorySender):
@@ -202,6 +210,8 @@ class ScriptedStreamer(MemoryEventStreamer):
         self.loses: Callable[[Event], bool] = lambda event: False
         """Which events it takes and then forgets."""
         self.answers: Callable[[Event], AdapterError | None] = lambda event: None
+        self.is_deaf = False
+        """Whether its receivers answer in time that there is nothing, whatever there is."""
 
     def new_sender(self) -> EventSender:
         sender = ScriptedSender(self.database, forget=self._given.discard)
@@ -240,7 +250,7 @@ class ScriptedReceiver(Receiver[Event]):
 
     def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[Event]]:
         with self._streamer.script.calling("recv_many"):
-            return self._receiver.recv_many(limit, timeout)
+            return [] if self._streamer.is_deaf else self._receiver.recv_many(limit, timeout)
 
     def ack(self, deliveries: Sequence[Delivery[Event]]) -> None:
         with self._streamer.script.calling("ack"):
@@ -249,6 +259,42 @@ class ScriptedReceiver(Receiver[Event]):
 
     def close(self) -> None:
         self._receiver.close()
+
+
+class ScriptedTimeouts(MemoryTimeoutStore):
+    """A memory timeout store that does as the test says. What arms and cancels is "timers"."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.script = Script()
+
+    def create_many(self, timeouts: Sequence[Timeout]) -> None:
+        with self.script.calling("create"):
+            super().create_many(timeouts)
+
+    def complete_many(self, keys: Sequence[str]) -> Sequence[bool]:
+        with self.script.calling("complete"):
+            return super().complete_many(keys)
+
+    def cancel_many(self, keys: Sequence[str]) -> Sequence[bool]:
+        with self.script.calling("cancel"):
+            return super().complete_many(keys)
+
+    def park_many(self, keys: Sequence[str]) -> None:
+        with self.script.calling("park"):
+            super().park_many(keys)
+
+    def reschedule_many(self, timeouts: Sequence[Timeout]) -> None:
+        with self.script.calling("reschedule"):
+            super().reschedule_many(timeouts)
+
+    def list_valid(self, workflows: Sequence[str], *, limit: int) -> Sequence[Timeout]:
+        with self.script.calling("list_valid"):
+            return super().list_valid(workflows, limit=limit)
+
+    def next_due(self, workflows: Sequence[str]) -> timedelta | None:
+        with self.script.calling("next_due"):
+            return super().next_due(workflows)
 
 
 class SkewedClock(Clock):
@@ -268,53 +314,86 @@ class SkewedClock(Clock):
 class Member:
     """An engine of the cluster with its adapters."""
 
-    def __init__(self, engine: Engine, store: ScriptedStore, streamer: ScriptedStreamer) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: ScriptedStore,
+        streamer: ScriptedStreamer,
+        timeouts: ScriptedTimeouts,
+    ) -> None:
         self.engine = engine
         self.store = store
         self.streamer = streamer
+        self.timeouts = timeouts
 
 
 class Cluster:
-    """Databases, a clock, and the engines that a driver drives. `engine` is the first of them."""
+    """Databases, a clock, and the engines that a driver drives. `engine` is the first of them.
 
-    def __init__(self, *, joined: bool, settings: EngineSettings | None = None) -> None:
+    Apart: timers are kept in a database of their own, so that no transaction joins them and runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        joined: bool,
+        apart: bool = False,
+        settings: EngineSettings | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.joined = joined
+        self.observers = observers
         self.clock = FakeClock()
         self.settings = settings
         self.records = MemoryDatabase(self.clock)
         self.stream = self.records if joined else MemoryDatabase(self.clock)
+        self.timers = MemoryDatabase(self.clock) if apart else self.records
         first = self._make("first")
         self.engine, self.store, self.streamer = first.engine, first.store, first.streamer
+        self.timeouts = first.timeouts
         self.driver = Driver(self.engine, clock=self.clock)
 
     def _make(
-        self, instance: str, *, client: bool = False, clock_ahead: timedelta = timedelta(0)
+        self,
+        instance: str,
+        *,
+        client: bool = False,
+        clock_ahead: timedelta = timedelta(0),
+        settings: EngineSettings | None = None,
     ) -> Member:
         store = ScriptedStore(self.records)
         streamer = ScriptedStreamer(self.stream, instance=instance)
+        timeouts = ScriptedTimeouts(self.timers)
         adapters = Adapters(
             record_store=store,
             event_streamer=None if client else streamer,
             role_scheduler=None if client else MemoryRoleScheduler(self.records, instance=instance),
-            timeout_store=MemoryTimeoutStore(self.records),
+            timeout_store=None if client else timeouts,
             context=AdapterContext(instance=instance, clock=self.clock),
         )
         engine = Engine(
             adapters,
-            settings=self.settings,
+            settings=settings or self.settings,
             clock=SkewedClock(self.clock, clock_ahead),
             entropy=random.Random(instance),
+            observers=self.observers,
         )
-        return Member(engine, store, streamer)
+        return Member(engine, store, streamer, timeouts)
 
-    def join(self, instance: str, *, clock_ahead: timedelta = timedelta(0)) -> Member:
+    def join(
+        self,
+        instance: str,
+        *,
+        clock_ahead: timedelta = timedelta(0),
+        settings: EngineSettings | None = None,
+    ) -> Member:
         """One more engine, driven too; its own clock may be off, the databases' never is."""
-        member = self._make(instance, clock_ahead=clock_ahead)
+        member = self._make(instance, clock_ahead=clock_ahead, settings=settings)
         self.driver.add(member.engine)
         return member
 
     def client(self, instance: str = "client") -> Member:
-        """An engine with a record store and no streamer, driven too."""
+        """An engine with a record store and nothing else, driven too."""
         member = self._make(instance, client=True)
         self.driver.add(member.engine)
         return member
@@ -325,6 +404,11 @@ class Cluster:
         for database in {self.records, self.stream}:
             database.vanish(instance)
 
+    def timer_names(self) -> list[str]:
+        """The names of all open timers, those whose time is still to be asked with a "?"."""
+        keys = sorted(self.timers.timers._open)
+        return [key.rpartition("?")[2] + "?" if "?" in key else key.rsplit("/")[-1] for key in keys]
+
     def record(self, run_id: str) -> Record:
         return self.records.runs.rows[run_id]
 
@@ -332,11 +416,17 @@ class Cluster:
         """All outbox rows, due or not, held or not."""
         return [row.event for row in self.records.outbox._rows.values()]
 
+    @property
+    def run_ids(self) -> list[str]:
+        """Of all runs that the store keeps; the engine's own records are none."""
+        rows = self.records.runs.rows
+        return [key for key, row in rows.items() if not names.is_reserved(row.workflow)]
+
     def since(self, start: datetime) -> timedelta:
         return self.clock.now() - start
 
     def close(self) -> None:
-        for script in (self.store.script, self.streamer.script):
+        for script in (self.store.script, self.streamer.script, self.timeouts.script):
             script.heal()
         self.driver.close()
 
@@ -367,8 +457,14 @@ def make_cluster() -> Iterator[Callable[..., Cluster]]:
     """For settings of one's own."""
     made: list[Cluster] = []
 
-    def make(*, joined: bool = True, settings: EngineSettings | None = None) -> Cluster:
-        made.append(Cluster(joined=joined, settings=settings))
+    def make(
+        *,
+        joined: bool = True,
+        apart: bool = False,
+        settings: EngineSettings | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Cluster:
+        made.append(Cluster(joined=joined, apart=apart, settings=settings, observers=observers))
         return made[-1]
 
     yield make

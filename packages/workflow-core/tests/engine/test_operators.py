@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from workflow_core.definition import Retry, Run, Workflow
+from workflow_core.definition import Repeat, Retry, Run, Workflow
 from workflow_core.errors import (
     AdapterError,
     AdapterUnavailableError,
@@ -196,7 +196,7 @@ def test_resume_counts_attempts_anew_and_is_visible(cluster: Cluster) -> None:
     orders = orders_with(fail, Retry(pause_after=2))
     cluster.driver.serve(orders)
     run_id = cluster.engine.trigger(orders, "order-1", Order())
-    cluster.driver.settle()
+    cluster.driver.advance(timedelta(minutes=5))
     assert cluster.record(run_id).attempts == 2
     at = cluster.clock.now()
     cluster.engine.resume(run_id, who="ann", why="fixed the till")
@@ -204,7 +204,7 @@ def test_resume_counts_attempts_anew_and_is_visible(cluster: Cluster) -> None:
     resumed = cluster.record(run_id).resumed
     assert resumed is not None
     assert (resumed.who, resumed.why, resumed.at) == ("ann", "fixed the till", at)
-    cluster.driver.settle()
+    cluster.driver.advance(timedelta(minutes=5))
     assert seen == [(1, ""), (2, ""), (1, "ann"), (2, "ann")]
     assert cluster.record(run_id).state is RunState.PAUSED
 
@@ -299,6 +299,67 @@ def test_verb_whose_answer_was_lost_is_done_once(
         cluster.store.script.fail("commit", took_effect=True, times=2)
         verb()
         assert cluster.record(run_id).version == version + 1
+
+
+def test_resume_whose_answer_was_lost_is_done_though_a_worker_moved_on(
+    cluster: Cluster, orders: Workflow[Order, Status]
+) -> None:
+    """Seen to fail: the caller was told that the run is not paused, it is completed."""
+    cluster.driver.serve(orders)
+    run_id = cluster.engine.trigger(orders, "order-1", Order())
+    cluster.engine.pause(run_id, reason="")
+
+    def after(call: str) -> None:
+        if call == "commit":
+            cluster.store.script.heal()
+            cluster.driver.settle()
+            raise AdapterUnavailableError("the answer is lost")
+
+    cluster.store.script.after = after
+    cluster.engine.resume(run_id, who="ann")
+    cluster.store.script.heal()
+    assert cluster.record(run_id).state is RunState.COMPLETED
+
+
+@pytest.mark.parametrize("paused_for", [timedelta(minutes=10), timedelta(hours=2)])
+def test_resume_keeps_what_is_left_until_the_start(
+    cluster: Cluster, orders: Workflow[Order, Status], paused_for: timedelta
+) -> None:
+    """Seen to fail: a run paused before its start began as soon as it was resumed."""
+    hour = timedelta(hours=1)
+    cluster.driver.serve(orders)
+    start_at = cluster.clock.now() + hour
+    run_id = cluster.engine.trigger(orders, "order-1", Order(), start_at=start_at)
+    cluster.driver.advance(hour / 2)
+    cluster.engine.pause(run_id, reason="")
+    assert cluster.record(run_id).next_try_at == start_at
+    cluster.driver.advance(paused_for)
+    cluster.engine.resume(run_id, who="ann")
+    cluster.driver.run()
+    if paused_for < hour / 2:
+        assert cluster.record(run_id).next_try_at == start_at
+        cluster.driver.settle()
+    began = cluster.records.runs.history(run_id)[3].at
+    assert began == max(start_at, start_at - hour / 2 + paused_for)
+
+
+def test_resume_keeps_what_is_left_of_a_repeat(cluster: Cluster) -> None:
+    orders = Workflow("order processor", Order, Status, ends=(Status.SHIPPED,))
+    at: list[timedelta] = []
+    start = cluster.clock.now()
+
+    @orders.step(Status.CREATED)
+    def pay(run: OrderRun) -> Literal[Status.SHIPPED] | Repeat:
+        at.append(cluster.since(start))
+        return Repeat(after=timedelta(hours=1)) if len(at) == 1 else Status.SHIPPED
+
+    cluster.driver.serve(orders)
+    run_id = cluster.engine.trigger(orders, "order-1", Order())
+    cluster.driver.run()
+    cluster.engine.pause(run_id, reason="")
+    cluster.engine.resume(run_id, who="ann")
+    cluster.driver.settle()
+    assert [round(each.total_seconds()) for each in at] == [0, 3600]
 
 
 def test_verb_passes_on_that_the_store_is_away_or_refuses(

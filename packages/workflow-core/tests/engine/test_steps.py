@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -239,6 +240,29 @@ def test_undeclared_answer_is_a_failed_attempt(
     assert cluster.engine.view(orders, run_id).data.notes == []
 
 
+def test_coroutine_for_an_answer_is_a_failed_attempt_and_left_open_by_nobody(
+    cluster: Cluster, is_async: bool
+) -> None:
+    """Seen to fail without its being closed: Python warns of what was never awaited."""
+    begun: list[Coroutine[Any, Any, Status]] = []
+
+    async def ask() -> Status:
+        return Status.PAID
+
+    def forget_to_await(run: OrderRun) -> object:
+        begun.append(ask())
+        return begun[-1]
+
+    orders = answering(forget_to_await, is_async=is_async)
+    cluster.driver.serve(orders)
+    run_id = cluster.engine.trigger(orders, "order-1", Order())
+    cluster.driver.run()
+    record = cluster.record(run_id)
+    assert (record.attempts, record.status) == (1, Status.CREATED)
+    assert "answered a value of type coroutine, which nobody awaits" in record.last_error
+    assert [inspect.getcoroutinestate(each) for each in begun] == [inspect.CORO_CLOSED]
+
+
 def test_undeclared_directive_is_a_failed_attempt(cluster: Cluster) -> None:
     orders = Workflow("order processor", Order, Status, ends=(Status.SHIPPED,))
 
@@ -428,7 +452,7 @@ def test_retries_come_exactly_by_the_schedule(cluster: Cluster) -> None:
 
     cluster.driver.serve(orders)
     run_id = cluster.engine.trigger(orders, "order-1", Order())
-    cluster.driver.settle()
+    cluster.driver.advance(timedelta(minutes=5))
     assert at == [0, 1, 4, 13, 33, 53]
     record = cluster.record(run_id)
     assert (record.state, record.pause_kind) == (RunState.PAUSED, PauseKind.AUTOMATIC)

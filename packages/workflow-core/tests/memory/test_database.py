@@ -49,6 +49,21 @@ def test_ports_of_one_engine_share_a_database_when_made_from_configuration(
         assert not streamer.joins(other), "another engine has a database of its own"
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_history_has_the_data_of_successes_when_it_is_asked_for(
+    clock: FakeClock, make_record: MakeRecord, asked: bool
+) -> None:
+    """A failed attempt changes no data. Seen to fail with the data of every version."""
+    with AdapterContext(instance="one", clock=clock) as context:
+        store = MemoryRecordStore.from_config(MemorySettings(history_data=asked), context)
+        record = make_record()
+        store.store(Write(record=record))
+        failed = record.replace(version=2, attempts=1, last_error="boom")
+        store.store(Write(record=failed, retry_in=timedelta(seconds=1)))
+        kept = record.data if asked else None
+        assert [entry.data for entry in store.history(record.run_id)] == [kept, None]
+
+
 def test_nothing_joins_when_the_databases_differ(
     store: MemoryRecordStore, make_event: MakeEvent
 ) -> None:

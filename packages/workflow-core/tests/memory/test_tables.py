@@ -1,11 +1,14 @@
 """The structures below the tables, held against plain Python."""
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from workflow_core.memory.agenda import Agenda, earliest
+from workflow_core.memory.run_table import RunTable
 from workflow_core.memory.sorted_keys import SortedKeys
+from workflow_core.model import Record, RecordQuery, RunState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -93,3 +96,41 @@ def test_agendas_are_merged_by_due_time_when_several_are_asked() -> None:
     assert earliest([first, second], now, limit=100) == [str(number) for number in range(8)]
     assert earliest([second, first], now, limit=3) == ["0", "1", "2"]
     assert earliest([], now, limit=3) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kept_counts_are_those_of_a_walk_when_runs_change_end_and_go(seed: int) -> None:
+    """Seen to fail when a purged run, or the place that a run has left, stays counted."""
+    chance = random.Random(seed)
+    table = RunTable()
+    for number in range(2_000):
+        run_id = str(chance.randrange(200))
+        old = table.rows.get(run_id)
+        if old is not None and not old.state.is_live and chance.random() < 0.5:
+            table.remove(run_id)
+            continue
+        table.put(
+            Record(
+                workflow=f"w{int(run_id) % 2}",
+                foreign_id=run_id,
+                run_id=run_id,
+                status=chance.randrange(3),
+                state=chance.choice(list(RunState)),
+                version=1 if old is None else old.version + 1,
+                write_id=str(number),
+                data=b"",
+                created_at=START,
+                updated_at=START,
+            )
+        )
+        workflow = chance.choice(["w0", "w1", "unknown", None])
+        statuses = chance.choice([None, [], [0, 2]])
+        states = chance.choice([None, [RunState.RUNNING, RunState.COMPLETED]])
+        query = RecordQuery(workflow=workflow, statuses=statuses, states=states, limit=7)
+        walked = Counter(
+            (record.workflow, record.status, record.state)
+            for record in table.matching(query, lambda record: False)
+        )
+        assert table.counts(query, lambda record: False) == walked
+        narrowed = query.replace(created_after=START)  # of which there is none
+        assert table.counts(narrowed, lambda record: False) == {}

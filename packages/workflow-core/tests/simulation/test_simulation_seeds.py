@@ -1,7 +1,11 @@
-"""Seeds of the simulation. A failure prints its seed and story; the seed replays it exactly."""
+"""Seeds of the simulation. A failure prints its seed and story; the seed replays it exactly.
+
+SIMULATION_SEEDS says how many: thousands in CI, which takes about a minute, some hundred else.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 
@@ -12,8 +16,9 @@ from workflow_core.testing.simulation import InvariantError, Simulation
 
 Simulate = Callable[[int], Simulation]
 
-SEEDS = 240
-PARTS = 8
+UNDER_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000" if UNDER_CI else "240"))
+PARTS = 40
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -50,11 +55,16 @@ def test_failing_seed_tells_itself_and_its_story(
         return failed(*args).replace(events=[])  # type: ignore[arg-type]
 
     monkeypatch.setattr(Transition, "failed", without_event)
-    stories: list[list[str]] = []
-    for _ in range(2):
-        with pytest.raises(InvariantError) as caught:
-            simulate(1)
-        stories.append(caught.value.__notes__)
-    assert stories[0] == stories[1]
-    assert stories[0][0] == "seed 1, the story so far:"
-    assert "executes" in stories[0][1]
+
+    def story(seed: int) -> list[str]:
+        try:
+            simulate(seed)
+        except InvariantError as error:
+            return error.__notes__
+        return []
+
+    seed = next(seed for seed in range(20) if story(seed))  # nearly all of them
+    told = story(seed)
+    assert told == story(seed)
+    assert told[0] == f"seed {seed}, the story so far:"
+    assert "executes" in told[1]

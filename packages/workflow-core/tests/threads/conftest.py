@@ -6,6 +6,7 @@ reaches.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -106,6 +107,7 @@ class Cluster:
         self.stream = self.records if joined else MemoryDatabase()
         self.stores: dict[Engine, MemoryRecordStore] = {}
         self._count = 0
+        self._numbers = itertools.count()
 
     def engine(
         self,
@@ -127,9 +129,9 @@ class Cluster:
         return engine
 
     def begin(self, engine: Engine, flow: Workflow[Any, Any], count: int) -> list[str]:
-        """So many runs, with empty data."""
-        first = len(self.records.runs.rows)
-        triggers = [Trigger(f"id-{first + i}", flow.data_type()) for i in range(count)]
+        """So many runs with empty data, numbered from 0 over all calls."""
+        numbers = itertools.islice(self._numbers, count)
+        triggers = [Trigger(f"id-{number}", flow.data_type()) for number in numbers]
         answers = engine.trigger_many(flow, triggers)
         return [answer for answer in answers if isinstance(answer, str)]
 

@@ -185,11 +185,13 @@ def test_bodies_that_leave_by_any_exception_are_failed_attempts(joined: Cluster)
     """SystemExit and the like end neither a worker nor the loop of the async ones."""
     flow = Workflow("leaving", Data, Status, ends=(Status.DONE,), retry=Retry(pause_after=1))
     leaving: list[type[BaseException]] = [SystemExit, KeyboardInterrupt, GeneratorExit]
+    left = threading.Semaphore(0)
 
     @flow.step(Status.BROKEN)
     def leave(run: Run[Data, Status]) -> Literal[Status.DONE]:
         number = int(run.foreign_id.removeprefix("id-"))
         if number < len(leaving):
+            left.release()
             raise leaving[number]
         return Status.DONE
 
@@ -197,6 +199,8 @@ def test_bodies_that_leave_by_any_exception_are_failed_attempts(joined: Cluster)
     engine.serving(flow).start()
     run_ids: list[Any] = joined.begin(engine, flow, 10)
     joined.wait_for_all(engine, flow, run_ids[len(leaving) :])
+    for _ in leaving:  # what has begun is worked off by the closing, and nothing else
+        assert left.acquire(timeout=LIMIT.total_seconds())
     engine.close()
     states = [joined.records.runs.rows[run_id].state for run_id in run_ids]
     assert states == [RunState.PAUSED] * 3 + [RunState.COMPLETED] * 7

@@ -5,11 +5,23 @@ A mark for one checker alone says why the other is silent there.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Literal, TypeVar
+from typing import Literal
 
-from workflow_core.definition import Callback, Pause, Repeat, Retry, Run, Skip, Workflow
+from workflow_core.definition import (
+    JsonCodec,
+    Pause,
+    Repeat,
+    Retry,
+    Run,
+    RunView,
+    Skip,
+    Trigger,
+    Workflow,
+)
+from workflow_core.engine import Engine
+from workflow_core.model import ConnectorEvent
 
 
 class Status(IntEnum):
@@ -241,17 +253,17 @@ def gave_up(run: OrderRun) -> Literal[Status.REFUSED]:
     return Status.REFUSED
 
 
-DataT = TypeVar("DataT")
-StatusT = TypeVar("StatusT", bound=IntEnum)
-PayloadT = TypeVar("PayloadT")
+async def call_back(engine: Engine) -> None:
+    engine.callback(paid, "run", 7)  # error
+    engine.callback(paid, "run", None)  # error
+    engine.callback(paid, "run")  # error
+    engine.callback(gave_up, "run", "receipt")  # error
+    engine.callback(body, "run")  # error
+    engine.callback(paid, "run", "receipt", wait=5)  # error
+    await engine.aio.callback(paid, "run", 7)  # error
+    await engine.aio.callback(gave_up, "run", "receipt")  # error
 
 
-def send(callback: Callback[DataT, StatusT, PayloadT], run_id: str, payload: PayloadT) -> None: ...
-
-
-send(paid, "run", 7)  # error
-send(paid, "run", None)  # error
-send(gave_up, "run", "receipt")  # error
 unit_run = Run(data=Order(total=1), status=Status.AWAITING_PAYMENT)
 paid(unit_run)  # error
 paid(unit_run, 7)  # error
@@ -259,3 +271,81 @@ gave_up(unit_run, "receipt")  # error
 paid(Run(data=Invoice(total=1), status=Status.AWAITING_PAYMENT), "receipt")  # error
 orders.start.value + "1"  # error
 orders.parse_status(3).total  # error
+
+
+# -- schedules
+
+
+def nightly(tick: datetime) -> Trigger[Order] | None:
+    return None
+
+
+@orders.schedule("other data", cron="@daily")  # error
+def other_report(tick: datetime) -> Trigger[Invoice]:
+    return Trigger("invoice", Invoice(total=1))
+
+
+@orders.schedule("no trigger", cron="@daily")  # error
+def no_trigger(tick: datetime) -> Order:
+    return Order(total=1)
+
+
+@orders.schedule("without tick", cron="@daily")  # error
+def without_tick() -> Trigger[Order]:
+    return Trigger("order", Order(total=1))
+
+
+@orders.schedule("awaited", cron="@daily")  # error
+async def awaited(tick: datetime) -> Trigger[Order]:
+    return Trigger("order", Order(total=1))
+
+
+orders.schedule("neither")(nightly)  # error
+orders.schedule("both", cron="@daily", every=timedelta(1))(nightly)  # error
+orders.schedule("zone of an interval", every=timedelta(1), tz="UTC")(nightly)  # error
+orders.schedule("anchor", cron="@daily", anchor=datetime.now(UTC))(nightly)  # error
+orders.schedule("seconds", every=60)(nightly)  # error
+orders.schedule("policy", cron="@daily", missed="skip")(nightly)  # error
+
+
+# -- hooks and connectors
+
+
+@orders.on_complete()  # error
+def hook_of_other_data(run: RunView[Invoice, Status]) -> None:
+    print(run.data.total)
+
+
+@orders.on_complete()  # error
+def hook_that_answers(run: RunView[Order, Status]) -> Status:
+    return run.status
+
+
+@orders.on_complete()  # error
+def hook_that_takes_a_run(run: OrderRun) -> None:
+    run.data.total += 1
+
+
+@orders.on_data_deleted()  # error
+def hook_that_counts_on_data(run: RunView[Order, Status]) -> None:
+    print(run.data.total)
+
+
+@orders.connector("invoices")  # error
+def trigger_of_other_data(event: ConnectorEvent) -> Trigger[Invoice]:
+    return Trigger(event.key, Invoice(1))
+
+
+@orders.connector("texts")  # error
+def connector_that_answers_a_text(event: ConnectorEvent) -> str:
+    return event.key
+
+
+@orders.connector("decoded", decode=JsonCodec(Invoice).decode)  # error
+def connector_of_another_payload(event: ConnectorEvent, order: Order) -> Trigger[Order]:
+    return Trigger(event.key, order)
+
+
+@orders.follow(orders)  # error
+def follower_of_other_data(run: RunView[Invoice, Status]) -> None:
+    print(run.data.total)

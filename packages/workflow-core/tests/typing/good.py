@@ -3,23 +3,30 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Literal, TypeAlias, TypedDict, TypeVar, assert_type
+from typing import Literal, TypeAlias, TypedDict, assert_type
 
 import msgspec
 from workflow_core.definition import (
     Answer,
+    Call,
     Callback,
     Cancel,
+    ConnectorAnswer,
+    JsonCodec,
+    Missed,
     Pause,
     Repeat,
     Retry,
     Run,
     RunView,
     Skip,
+    Trigger,
     Workflow,
 )
+from workflow_core.engine import Engine
+from workflow_core.model import ConnectorEvent
 
 
 class Status(IntEnum):
@@ -139,26 +146,41 @@ assert_type(with_text, Callback[Order, Status, str])
 
 # -- what a callback is for an engine: its payload is the body's
 
-DataT = TypeVar("DataT")
-StatusT = TypeVar("StatusT", bound=IntEnum)
-PayloadT = TypeVar("PayloadT")
+
+def call_back(engine: Engine) -> None:
+    engine.callback(paid, "run", "receipt-7")
+    engine.callback(gave_up, "run", wait=timedelta(seconds=5))
+    engine.callback(paid_or_not, "run", None)
+    engine.callback(paid_or_not, run_id="run", payload="receipt-7")
 
 
-def send(callback: Callback[DataT, StatusT, PayloadT], run_id: str, payload: PayloadT) -> DataT:
-    raise NotImplementedError
-
-
-def send_without(callback: Callback[DataT, StatusT, None], run_id: str) -> DataT:
-    raise NotImplementedError
+async def call_back_from_asyncio(engine: Engine) -> None:
+    await engine.aio.callback(paid, "run", "receipt-7", wait=timedelta(seconds=5))
+    await engine.aio.callback(gave_up, "run")
 
 
 assert_type(paid, Callback[Order, Status, str])
 assert_type(gave_up, Callback[Order, Status, None])
 assert_type(paid_or_not, Callback[Order, Status, str | None])
-assert_type(send(paid, "run", "receipt-7"), Order)
-assert_type(send_without(gave_up, "run"), Order)
 assert_type(paid.status, Status)
 assert_type(paid.workflow, Workflow[Order, Status])
+
+
+# -- schedules
+
+
+@orders.schedule("nightly", cron="0 3 * * MON-FRI", tz="Europe/Berlin", missed=Missed.RUN_ALL)
+def nightly(tick: datetime) -> Trigger[Order] | None:
+    return Trigger(f"order of {tick:%Y-%m-%d}", Order(total=1)) if tick.day > 1 else None
+
+
+@orders.schedule("hourly", every=timedelta(hours=1), anchor=datetime(2026, 1, 1, tzinfo=UTC))
+def hourly(tick: datetime) -> Trigger[Order]:
+    return Trigger("hourly", Order(total=1), status=Status.PAID)
+
+
+orders.schedule("plain", cron="@daily")(lambda tick: Trigger("plain", Order(total=tick.day)))
+assert_type(nightly(datetime(2026, 1, 1, tzinfo=UTC)), Trigger[Order] | None)
 
 
 # -- unit tests of bodies
@@ -213,3 +235,37 @@ assert_type(orders.status(3), Status)
 assert_type(orders.parse_status(3), Status)
 assert_type(orders.decode(b"{}"), Order)
 awaited: Callable[[OrderRun], Awaitable[Answer[Status]]] = ship
+
+
+# -- hooks and connectors
+
+
+@orders.on_complete()
+def thank(run: RunView[Order, Status]) -> None:
+    print(run.data.receipt, run.stale)
+
+
+@orders.on_pause(retry=Retry(pause_after=3), name="call")
+async def call_the_operator(run: RunView[Order, Status]) -> None:
+    await asyncio.sleep(run.data.total)
+
+
+@orders.on_data_deleted()
+def forget(run: RunView[Order | None, Status]) -> None:
+    assert_type(run.data, Order | None)
+
+
+@orders.connector("shop", parallel=4)
+def ordered(event: ConnectorEvent) -> Trigger[Order] | None:
+    return Trigger(event.key, Order(total=1)) if event.value else None
+
+
+@orders.connector("payments", decode=JsonCodec(Ticket).decode)
+async def payment_came(event: ConnectorEvent, ticket: Ticket) -> ConnectorAnswer[Order]:
+    await asyncio.sleep(ticket.seat)
+    return [Trigger(event.key, Order(total=1)), Call(paid, "receipt", foreign_id=event.key)]
+
+
+@tickets.follow(orders, at=[Status.PAID])
+def book(order: RunView[Order, Status]) -> Trigger[Ticket]:
+    return Trigger(order.foreign_id, Ticket(seat=order.data.total))

@@ -1,8 +1,8 @@
-"""workflow-core's four ports in one SQL database; SQLite for now."""
+"""workflow-core's four ports in one SQL database."""
 
 from workflow_sql.database import Database
 from workflow_sql.events import SqlEventStreamer
-from workflow_sql.migrations import upgrade
+from workflow_sql.migrations import State, current, sql, upgrade
 from workflow_sql.records import SqlRecordStore
 from workflow_sql.roles import SqlRoleScheduler
 from workflow_sql.settings import History, SqlSettings, Synchronous
@@ -16,6 +16,9 @@ __all__ = [
     "SqlRoleScheduler",
     "SqlSettings",
     "SqlTimeoutStore",
+    "State",
     "Synchronous",
+    "current",
+    "sql",
     "upgrade",
 ]

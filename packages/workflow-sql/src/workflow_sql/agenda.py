@@ -33,16 +33,22 @@ class Agenda:
         self._time = time
         self._due = (
             f"select * from (select {', '.join(columns)} from {table}"
-            f" where {mine} and {time} <= ? order by {time} limit ?) part"
+            f" where {mine} and {time} <= ? order by {time} limit ?%s) part"
         )
         self._first = f"select min({time}) from {table} where {mine}"
 
-    def due(self, cursor: Cursor, workflows: Sequence[str], limit: int, now: int) -> list[Row]:
-        """The rows whose time is `now` or before, earliest first."""
+    def due(
+        self, cursor: Cursor, workflows: Sequence[str], limit: int, now: int, *, claiming: str = ""
+    ) -> list[Row]:
+        """The rows whose time is `now` or before, earliest first.
+
+        With `claiming`, the dialect's words for it, they stay locked in the cursor's transaction,
+        and those that others have locked are left out.
+        """
         found: list[Row] = []
         for part in _parts(workflows):
             each = [value for workflow in part for value in (workflow, now, limit)]
-            sql = f"{_united(self._due, len(part))} order by {self._time} limit ?"
+            sql = f"{_united(self._due % claiming, len(part))} order by {self._time} limit ?"
             cursor.execute(sql, (*each, limit))
             found += cursor.fetchall()
         found.sort(key=lambda row: row[self._place])

@@ -7,6 +7,7 @@ tenth of what aware datetimes do, and no rounding can creep in.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 __all__ = ["from_microseconds", "later", "microseconds", "span"]
 
@@ -19,6 +20,7 @@ def microseconds(instant: datetime) -> int:
     return span(instant - _EPOCH)
 
 
+@lru_cache(maxsize=1024)  # what is written in one transaction bears one instant
 def from_microseconds(instant: int) -> datetime:
     """The aware datetime of what `microseconds` answered."""
     return _EPOCH + timedelta(0, 0, instant)

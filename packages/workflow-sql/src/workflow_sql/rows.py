@@ -6,6 +6,7 @@ Mappings are JSON texts, "" where empty, which most are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from workflow_core.model import (
     Record,
     Resumed,
     RunState,
+    SearchValue,
     Timeout,
 )
 
@@ -42,6 +44,8 @@ __all__ = [
     "passed_text",
     "record_of",
     "resumed_text",
+    "search_of",
+    "search_text",
     "timeout_of",
     "timer_row",
 ]
@@ -58,6 +62,7 @@ _encode = msgspec.json.Encoder().encode
 _headers = msgspec.json.Decoder(dict[str, str]).decode
 _passed = msgspec.json.Decoder(dict[int, int]).decode
 _resumed = msgspec.json.Decoder(Resumed).decode
+_search = msgspec.json.Decoder(dict[str, str | int | list[int]]).decode
 
 RECORD_COLUMNS = (
     "run_id",
@@ -83,6 +88,7 @@ RECORD_COLUMNS = (
     "passed",
     "resumed",
     "headers",
+    "search",
 )
 RECORD = ", ".join(RECORD_COLUMNS)
 EVENT_COLUMNS = (
@@ -114,6 +120,7 @@ TIMER_COLUMNS = (
     "error",
     "parked",
     "closed",
+    "repeats",
 )
 TIMER = ", ".join(TIMER_COLUMNS)
 
@@ -144,6 +151,7 @@ def record_of(row: Row) -> Record:
         passed,
         resumed,
         headers,
+        search,
     ) = row
     updated = from_microseconds(updated_at)
     return Record(
@@ -170,6 +178,7 @@ def record_of(row: Row) -> Record:
         passed=_passed(passed) if passed else _NOTHING,
         resumed=_resumed(resumed) if resumed else None,
         headers=_headers(headers) if headers else _NOTHING,
+        search=search_of(search) if search else _NOTHING,
     )
 
 
@@ -186,6 +195,26 @@ def resumed_text(resumed: Resumed | None) -> str:
 def headers_text(headers: Mapping[str, str]) -> str:
     """Headers, as stored."""
     return _encode(headers).decode() if headers else ""
+
+
+def search_text(search: Mapping[str, SearchValue] | None) -> str | None:
+    """Search attributes, as stored with their record: times apart from texts and numbers."""
+    if not search:
+        return None
+    return _encode(
+        {
+            name: [microseconds(value)] if isinstance(value, datetime) else value
+            for name, value in search.items()
+        }
+    ).decode()
+
+
+def search_of(stored: str) -> Mapping[str, SearchValue]:
+    """The attributes that `search_text` stored."""
+    return {
+        name: from_microseconds(value[0]) if isinstance(value, list) else value
+        for name, value in _search(stored).items()
+    }
 
 
 def event_row(event: Event, now: int) -> Row:
@@ -277,12 +306,26 @@ def timer_row(timeout: Timeout, now: int) -> Row:
         timeout.error,
         0,
         0,
+        timeout.repeat,
     )
 
 
 def timeout_of(row: Row) -> Timeout:
     """The timer in a row of `TIMER_COLUMNS`, without what is closed."""
-    key, workflow, run_id, status, entered_version, name, due_at, attempts, error, parked, _ = row
+    (
+        key,
+        workflow,
+        run_id,
+        status,
+        entered_version,
+        name,
+        due_at,
+        attempts,
+        error,
+        parked,
+        _,
+        repeats,
+    ) = row
     return Timeout(
         key=key,
         workflow=workflow,
@@ -291,6 +334,7 @@ def timeout_of(row: Row) -> Timeout:
         entered_version=entered_version,
         name=name,
         due_at=from_microseconds(due_at),
+        repeat=repeats or 0,  # null: a release before has armed it
         attempts=attempts,
         error=error,
         parked=bool(parked),

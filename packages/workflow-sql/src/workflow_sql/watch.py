@@ -3,40 +3,70 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable
-from contextlib import suppress
-from typing import NamedTuple
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from typing import Protocol
 
 from workflow_core.errors import AdapterError
 
-__all__ = ["Marks", "Watch"]
+from workflow_sql.horizon import Marks
 
-_INTERVAL = 0.015  # seconds between two looks for commits of other processes
+__all__ = ["Marks", "Pulse", "Watch"]
+
+_SHORT = 0.1  # seconds; who waits for less wants to know what is there now
+_ATTENTION = 5.0  # seconds
+_HELD_UP = 0.02  # seconds between two looks at a gap
+_NAP = 0.05  # seconds that need not be cut short: a sleep costs half of what a wait does
+_SLOWER = 1.5  # from one look to the next, while there is no news
 
 
-class Marks(NamedTuple):
-    """Numbers that grow with what waiting calls care for."""
+class Pulse(Protocol):
+    """What tells that something was committed."""
 
-    events: int
-    """All events up to this id are settled: committed, or never to be."""
-    role_changes: int
+    def pulse(self) -> Hashable:
+        """Differs from the answer before if anybody has committed since, as far as is known."""
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether the pulse tells of other processes' commits, all and at once."""
+
+    @property
+    def rhythm(self) -> tuple[float, float]:
+        """Seconds between two looks: while there is news, and at rest."""
+
+    def attend(self) -> None:
+        """Somebody waits from now on."""
 
 
 class Watch:
     """The latest marks of a database. Any thread.
 
     Whoever commits events or changes of roles refreshes at once, which wakes all waiting calls of
-    this process. For the commits of other processes one thread looks at the pulse, a few
-    microseconds each, and only while somebody waits; the marks are read only when it has changed.
+    this process. For the commits of other processes one thread looks, and only while somebody
+    waits. Where the pulse knows all, a look costs a few microseconds, and the marks are read only
+    when it has changed. Where it does not, each look reads them: often while there is news, seldom
+    at rest.
 
     Args:
-        pulse: differs from before if anybody committed.
+        pulse: tells of commits.
         read_marks: one statement.
+        is_held_up: whether the marks may change by time alone.
+        told: turns the driver's errors into ours.
     """
 
-    def __init__(self, pulse: Callable[[], Hashable], read_marks: Callable[[], Marks]) -> None:
+    def __init__(
+        self,
+        pulse: Pulse,
+        read_marks: Callable[[], Marks],
+        is_held_up: Callable[[], bool],
+        told: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
         self._pulse = pulse
+        self._told = told
         self._read_marks = read_marks
+        self._is_held_up = is_held_up
         self.restart()
 
     def restart(self) -> None:
@@ -46,18 +76,29 @@ class Watch:
         self._refreshing = threading.Lock()
         self._news = threading.Condition()
         self._waiting = 0
+        self._attended_until = 0.0
+        self._looks = 0
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
-    def refresh(self) -> Marks:
+    def refresh_quietly(self) -> None:
+        """As `refresh`; where that fails, whoever waits finds out a little later."""
+        with suppress(AdapterError):
+            self.refresh()
+
+    def refresh(self, *, anyway: bool = False) -> Marks:
         """The marks as they are now.
+
+        Args:
+            anyway: read them though nothing is known to have changed.
 
         Raises:
             AdapterUnavailableError: no answer.
         """
         with self._refreshing:
-            pulse = self._pulse()
-            if pulse == self._seen:
+            with self._told("watching the database"):
+                pulse = self._pulse.pulse()
+            if pulse == self._seen and not anyway and not self._is_held_up():
                 return self.marks
             marks = self._read_marks()
             # only now: what is committed in between changes the pulse again
@@ -66,6 +107,17 @@ class Watch:
                 self.marks = marks
                 self.wake()
         return marks
+
+    def look(self, timeout: float) -> None:
+        """What a call does that is willing to wait for `timeout` seconds: see what is there now.
+
+        One that waits for long leaves the looking to the thread.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        if timeout < _SHORT and not self._pulse.knows_all:
+            self.refresh(anyway=True)
 
     def wake(self) -> None:
         """Let all waiting calls look again."""
@@ -78,18 +130,38 @@ class Watch:
             self._waiting += 1
             try:
                 if self._waiting == 1:
-                    self._keep_looking()
+                    self._look_on()
                 self._news.wait_for(lambda: self._closed.is_set() or ready(), timeout)
             finally:
                 self._waiting -= 1
+
+    def perhaps(self) -> Hashable:
+        """Differs from the answer before if anybody may have committed anything since.
+
+        For one who asks again and again. Where the pulse does not know all, each look may have
+        missed what the marks do not tell.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        if not self._pulse.knows_all:
+            with self._news:
+                self._attended_until = time.monotonic() + _ATTENTION
+                if not self._waiting:
+                    self._look_on()
+        with self._told("watching the database"):
+            return self._pulse.pulse(), self._looks
 
     def close(self) -> None:
         """End the thread and all waits. Twice is harmless."""
         self._closed.set()
         self.wake()
 
-    def _keep_looking(self) -> None:
+    # -- the thread ----------------------------------------------------------------------------
+
+    def _look_on(self) -> None:
         if self._thread is None:
+            self._pulse.attend()
             self._thread = threading.Thread(
                 target=self._look, name="workflow-sql-watch", daemon=True
             )
@@ -97,9 +169,35 @@ class Watch:
         else:
             self._news.notify_all()
 
+    def _is_watched(self) -> bool:
+        return self._closed.is_set() or self._waiting > 0 or time.monotonic() < self._attended_until
+
+    def _is_over(self, seen: Marks) -> bool:
+        return self._closed.is_set() or self.marks is not seen
+
     def _look(self) -> None:
-        while not self._closed.wait(_INTERVAL):
-            with suppress(AdapterError):  # the waiting calls meet it themselves
-                self.refresh()
+        seen: Marks | None = None
+        pause = 0.0
+        while True:
+            often, seldom = self._pulse.rhythm
+            if self._is_held_up():
+                pause = _HELD_UP
+            elif self.marks is not seen:
+                pause = often
+            else:
+                pause = min(max(pause * _SLOWER, often), seldom)
+            seen = self.marks
+            if pause <= _NAP:
+                time.sleep(pause)
             with self._news:
-                self._news.wait_for(lambda: self._waiting or self._closed.is_set())
+                if pause > _NAP:  # news that this process makes itself is a reason to look as well
+                    self._news.wait_for(partial(self._is_over, seen), pause)
+                self._news.wait_for(self._is_watched)
+            if self._closed.is_set():
+                return
+            if self._pulse.knows_all:
+                self.refresh_quietly()  # the waiting calls meet it themselves
+                continue
+            with suppress(AdapterError):
+                self.refresh(anyway=True)
+            self._looks += 1

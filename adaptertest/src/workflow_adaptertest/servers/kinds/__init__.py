@@ -9,7 +9,7 @@ from workflow_adaptertest.servers.kinds.base import Image, Kind
 from workflow_adaptertest.servers.kinds.etcd import Etcd, EtcdCluster
 from workflow_adaptertest.servers.kinds.kafka import KafkaBroker, KafkaSecure
 from workflow_adaptertest.servers.kinds.mysql import MariaDb, MySql
-from workflow_adaptertest.servers.kinds.postgres import Postgres, PostgresReplica
+from workflow_adaptertest.servers.kinds.postgres import Postgres, PostgresReplica, PostgresSecure
 from workflow_adaptertest.servers.kinds.redis import RedisCluster, RedisServer
 from workflow_adaptertest.servers.kinds.toxiproxy import Toxiproxy
 
@@ -24,6 +24,7 @@ KINDS: Mapping[str, Kind] = {
         KafkaSecure(),
         Postgres(),
         PostgresReplica(),
+        PostgresSecure(),
         MariaDb(),
         EtcdCluster(),
         RedisCluster(),

@@ -27,6 +27,7 @@ _JARS = MavenJars(
         ("org.slf4j", "slf4j-nop", "1.7.36"),
     ),
 )
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 # quick to be up rather than quick for ever
 _QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
 
@@ -131,6 +132,7 @@ class KafkaBroker(Kind):
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "group.initial.rebalance.delay.ms": "0",  # else each first member waits for 3 s
+            "group.min.session.timeout.ms": "1000",  # tests of dead members need not wait for 6 s
             **self._more(node),
         }
 
@@ -139,7 +141,10 @@ class KafkaBroker(Kind):
 
 
 class KafkaSecure(KafkaBroker):
-    """The same with TLS, and SASL PLAIN for the user in the URL; its ``ca`` signs the broker."""
+    """The same with TLS, and SASL PLAIN for the user in the URL; its ``ca`` signs the broker.
+
+    SCRAM is there too, for users whom an administrator adds while the broker runs.
+    """
 
     title = "kafka-secure"
     needs = (_JAVA, _JARS, SystemPackages(("openssl",), ("openssl",)))
@@ -164,12 +169,16 @@ class KafkaSecure(KafkaBroker):
     def _more(self, node: Node) -> dict[str, str]:
         module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
         account = f'username="{self.user}" password="{self.password}"'
-        jaas = f'{module} {account} user_{self.user}="{self.password}";'
+        logins = {"PLAIN": f'{module} {account} user_{self.user}="{self.password}";'}
+        logins |= dict.fromkeys(("SCRAM-SHA-256", "SCRAM-SHA-512"), f"{_SCRAM} required;")
         return {
-            "sasl.enabled.mechanisms": "PLAIN",
+            "sasl.enabled.mechanisms": ",".join(logins),
             "sasl.mechanism.inter.broker.protocol": "PLAIN",
-            "listener.name.direct.plain.sasl.jaas.config": jaas,
-            "listener.name.proxied.plain.sasl.jaas.config": jaas,
+            **{
+                f"listener.name.{listener}.{mechanism.lower()}.sasl.jaas.config": login
+                for listener in ("direct", "proxied")
+                for mechanism, login in logins.items()
+            },
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(node.folder / "server.pem"),
             "ssl.truststore.type": "PEM",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workflow_adaptertest.servers.kinds.base import Image, Kind
+from workflow_adaptertest.servers.kinds.certificates import certify
 from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
 from workflow_adaptertest.servers.protocols.mysql import server_version
 from workflow_adaptertest.servers.recipes import PrivateDebian, SystemPackages, run
@@ -28,6 +29,8 @@ _SETTINGS = (
     "--innodb-flush-log-at-trx-commit=2",
     "--innodb-buffer-pool-size=64M",
 )
+_TLS = {"ca": "ca.pem", "cert": "server.crt", "key": "server.key"}  # whoever wants it
+_OPENSSL = SystemPackages(("openssl",), ("openssl",))
 
 
 class _Family(Kind):
@@ -43,12 +46,16 @@ class _Family(Kind):
             disk_megabytes=self.disk_megabytes,
         )
         server = [*self._server(place.tools), f"--datadir={node.data}", f"--port={port}"]
-        return [node.running(*server, *_SETTINGS)]
+        tls = [f"--ssl-{what}={node.folder / file}" for what, file in _TLS.items()]
+        return [node.running(*server, _temporary(node), *tls, *_SETTINGS)]
 
     def prepare(self, node: Node, place: Place) -> None:
+        certify(node.folder, place.tools)
+        node.folder.joinpath("tmp").mkdir(exist_ok=True)
         if not node.data.exists():
             new = place.remade(node.data)
-            run([*self._initialise(node, place.tools), f"--datadir={new}"], folder=node.folder)
+            initialise = [*self._initialise(node, place.tools), _temporary(node)]
+            run([*initialise, f"--datadir={new}"], folder=node.folder)
             new.rename(node.data)
         # left by a kill; the process that it names may be somebody else's, or not yet reaped
         node.data.joinpath("server.sock.lock").unlink(missing_ok=True)
@@ -87,6 +94,11 @@ class _Family(Kind):
     def _initialise(self, node: Node, tools: Tools) -> list[str]: ...
 
 
+def _temporary(node: Node) -> str:
+    """A folder of its own: a MariaDB that starts removes the temporary tables that it finds."""
+    return f"--tmpdir={node.folder / 'tmp'}"
+
+
 def _as_root() -> list[str]:
     return ["--user=root"] if os.geteuid() == 0 else []
 
@@ -100,6 +112,7 @@ class MariaDb(_Family):
             ("mariadb-server-core", "mariadb-client-core"),
             ("mariadbd", "mariadb-install-db", "mariadb"),
         ),
+        _OPENSSL,
     )
     image = Image("mariadb:11", 3306, {"MARIADB_ALLOW_EMPTY_ROOT_PASSWORD": "1"})
 
@@ -128,6 +141,7 @@ class MySql(_Family):
         _SID := PrivateDebian(
             "mysql-9", suite="sid", packages=("mysql-server-core", "mysql-client-core")
         ),
+        _OPENSSL,
     )
     image = Image("mysql:9", 3306, {"MYSQL_ALLOW_EMPTY_PASSWORD": "1"})
 

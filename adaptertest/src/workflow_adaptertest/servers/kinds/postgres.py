@@ -1,21 +1,24 @@
-"""PostgreSQL, alone and with a streaming replica."""
+"""PostgreSQL: alone, with encryption and a password, and with a streaming replica."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 from workflow_adaptertest.servers.errors import DidNotStartError
 from workflow_adaptertest.servers.kinds.base import Image, Kind
+from workflow_adaptertest.servers.kinds.certificates import certify
 from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
 from workflow_adaptertest.servers.protocols.postgres import server_version
-from workflow_adaptertest.servers.recipes import SystemPackages, run
+from workflow_adaptertest.servers.recipes import Recipe, SystemPackages, run
 from workflow_adaptertest.servers.url import ServerUrl
 
-__all__ = ["Postgres", "PostgresReplica"]
+__all__ = ["Postgres", "PostgresReplica", "PostgresSecure"]
 
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/bin")
 _STREAMING_SECONDS = 30.0
@@ -38,7 +41,9 @@ class Postgres(Kind):
     title = "postgres"
     port_names: ClassVar[Sequence[str]] = ("primary",)
     default_port = 5432
-    needs = (SystemPackages(("postgresql",), ("postgres", "initdb", "psql"), _FOLDERS),)
+    needs: ClassVar[tuple[Recipe, ...]] = (
+        SystemPackages(("postgresql",), ("postgres", "initdb", "psql"), _FOLDERS),
+    )
     image: ClassVar[Image | None] = Image(
         "postgres:17", 5432, {"POSTGRES_HOST_AUTH_METHOD": "trust"}
     )
@@ -49,7 +54,8 @@ class Postgres(Kind):
     def prepare(self, node: Node, place: Place) -> None:
         if not node.data.exists():
             new = place.remade(node.data)
-            options = ["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8"]
+            options = ["-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8"]
+            options += self._admission(node)
             initdb = place.tools.need("initdb", *_FOLDERS)
             run([initdb, *options, "-D", str(new)], folder=node.folder, user=node.user)
             new.rename(node.data)
@@ -92,9 +98,52 @@ class Postgres(Kind):
             stop_signal="SIGINT",  # fast: open sessions are ended, not waited for
             disk_megabytes=self.disk_megabytes,
         )
-        settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
+        chosen = {**_SETTINGS, **self._more(node)}
+        settings = [word for key, value in chosen.items() for word in ("-c", f"{key}={value}")]
         postgres = place.tools.need("postgres", *_FOLDERS)
         return node.running(postgres, "-D", str(node.data), "-p", str(port), *settings)
+
+    def _admission(self, node: Node) -> list[str]:
+        """How it lets users in, as initdb is told."""
+        return ["-A", "trust"]
+
+    def _more(self, node: Node) -> Mapping[str, str]:
+        return {}
+
+
+class PostgresSecure(Postgres):
+    """The same with TLS, and a password for its superuser; its ``ca.pem`` signs the server."""
+
+    title = "postgres-secure"
+    needs = (*Postgres.needs, SystemPackages(("openssl",), ("openssl",)))
+    image = None
+    password = "not a secret"
+
+    def prepare(self, node: Node, place: Place) -> None:
+        certify(node.folder, place.tools)
+        key = node.folder / "server.key"
+        key.chmod(0o600)  # the server takes no other
+        if node.user is not None:
+            shutil.chown(key, node.user)
+        super().prepare(node, place)
+
+    def url(self, place: Place) -> ServerUrl:
+        plain = super().url(place)
+        authority = self._node(place, "primary").folder / "ca.pem"
+        query = {"sslmode": "verify-full", "sslrootcert": str(authority)}
+        return replace(plain, password=self.password, query=query)
+
+    def _admission(self, node: Node) -> list[str]:
+        file = node.folder / "password"
+        file.write_text(self.password, encoding="ascii")
+        return ["-A", "scram-sha-256", f"--pwfile={file}"]
+
+    def _more(self, node: Node) -> Mapping[str, str]:
+        return {
+            "ssl": "on",
+            "ssl_cert_file": str(node.folder / "server.crt"),
+            "ssl_key_file": str(node.folder / "server.key"),
+        }
 
 
 class PostgresReplica(Postgres):

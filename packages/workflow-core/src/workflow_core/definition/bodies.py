@@ -18,6 +18,7 @@ __all__ = [
     "name_of",
     "parameters",
     "place_of",
+    "signature_of",
 ]
 
 Body: TypeAlias = Callable[..., Any]
@@ -77,14 +78,14 @@ def place_of(body: Any) -> str:
     return f"{'/'.join(file.parts[-depth:])}:{code.co_firstlineno}"
 
 
-def parameters(body: Any, *, most: int) -> list[str]:
+def parameters(body: Any, *, most: int, given: str = "") -> list[str]:
     """The names of the first ``most`` parameters that a caller fills by position, without ``self``.
 
     Raises:
         UnfitBodyError: it cannot be called with these alone.
     """
     try:
-        signature = _signature(body)
+        signature = signature_of(body)
     except (TypeError, ValueError) as error:
         raise UnfitBodyError("has no signature that could be read") from error
     by_position = [
@@ -95,12 +96,13 @@ def parameters(body: Any, *, most: int) -> list[str]:
     try:
         signature.bind(*by_position or ["run"])
     except TypeError as error:
-        what = "the run alone" if most == 1 else "the run and a payload"
+        what = given or ("the run alone" if most == 1 else "the run and a payload")
         raise UnfitBodyError(f"cannot be called with {what}: {error}") from error
     return by_position
 
 
-def _signature(body: Any) -> inspect.Signature:
+def signature_of(body: Any) -> inspect.Signature:
+    """How it is called; what its annotations name need not exist."""
     if sys.version_info >= (3, 14):
         import annotationlib
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +49,12 @@ class Contents:
         """Add the one step of a status."""
         self._check_new(step)
         self._check_then(step, step.retry)
+        if step.transaction and step.is_async:
+            raise self._refusal(
+                step,
+                "transaction=True is for plain functions, as its connection is none for asyncio",
+                "Make it a plain function; it runs in a thread",
+            )
         there = self._steps.get(step.status)
         if there is not None:
             raise self._refusal(step, f"{there.told} consumes this status already")
@@ -75,6 +81,11 @@ class Contents:
     def start(self) -> int:
         """Where runs begin, by what is there so far."""
         return self._graph().start
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Every status at which runs may begin, the usual one first."""
+        return self._starts or [self.start()]
 
     def freeze(self) -> None:
         """Check the graph and take no more additions.

@@ -53,7 +53,7 @@ class JsonCodec(Generic[DataT]):
             PayloadError: the value, or one within it, is not of the declared type.
             DecodeError: ``original`` cannot be read.
         """
-        encoded = self._checked(data)
+        encoded = self._checked(data, original)
         if original is None or original == encoded:
             return encoded
         seen = self._format.write(self.decode(original))
@@ -76,10 +76,11 @@ class JsonCodec(Generic[DataT]):
             raise DecodeError(self._told(error, "the stored data is no")) from error
         return value
 
-    def _checked(self, data: DataT) -> bytes:
+    def _checked(self, data: DataT, original: bytes | None) -> bytes:
         try:
             encoded = self._format.write(data)
-            self._format.read(encoded)
+            if encoded != original:  # which has been read already, and most steps change nothing
+                self._format.read(encoded)
         except Exception as error:
             raise PayloadError(self._told(error, "the data is no")) from error
         plain = self._format.plain

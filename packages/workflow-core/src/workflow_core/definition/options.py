@@ -16,20 +16,20 @@ _LAG_ALERT = timedelta(minutes=30)
 _NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of surrogates, line separators
 
 
-def check_name(name: object) -> None:
-    """Refuse what could not name a workflow in every store, topic and log line.
+def check_name(name: object, of: str = "workflow", such_as: str = "order processor") -> None:
+    """Refuse what could not be a name in every store, topic and log line.
 
     Raises:
         DefinitionError: empty, too long, reserved or with control characters.
     """
     if not isinstance(name, str) or not name:
-        raise DefinitionError("a workflow needs a name, such as 'order processor'")
+        raise DefinitionError(f"a {of} needs a name, such as {such_as!r}")
     if len(name) > _LONGEST_NAME:
-        raise DefinitionError(f"a workflow's name has at most {_LONGEST_NAME} characters: {name!r}")
+        raise DefinitionError(f"a {of}'s name has at most {_LONGEST_NAME} characters: {name!r}")
     if name.startswith("_"):
         raise DefinitionError(f"names that begin with an underscore are reserved: {name!r}")
     if any(unicodedata.category(character) in _NOT_IN_NAMES for character in name):
-        raise DefinitionError(f"a workflow's name cannot hold control characters: {name!r}")
+        raise DefinitionError(f"a {of}'s name cannot hold control characters: {name!r}")
 
 
 def at_least_one(number: int, what: str) -> int:
@@ -40,7 +40,14 @@ def at_least_one(number: int, what: str) -> int:
 
 
 def step_options(
-    *, retry: Retry, concurrency: int, lag: timedelta | None, lag_alert: timedelta | None
+    *,
+    retry: Retry,
+    concurrency: int,
+    lag: timedelta | None,
+    lag_alert: timedelta | None,
+    at_most: int | None,
+    timeout: timedelta | None,
+    transaction: bool,
 ) -> dict[str, Any]:
     """The fields of a `Step` that are settings.
 
@@ -51,11 +58,16 @@ def step_options(
         raise DefinitionError(f"lag cannot be negative: {lag}")
     if lag_alert is not None and lag_alert <= timedelta(0):
         raise DefinitionError(f"lag_alert must be more than zero, not {lag_alert}")
+    if timeout is not None and timeout <= timedelta(0):
+        raise DefinitionError(f"timeout must be more than zero, not {timeout}")
     return {
         "retry": retry,
         "concurrency": at_least_one(concurrency, "concurrency"),
         "lag": lag or timedelta(0),
         "lag_alert": lag_alert or _LAG_ALERT,
+        "at_most": None if at_most is None else at_least_one(at_most, "at_most"),
+        "timeout": timeout,
+        "transaction": transaction,
     }
 
 

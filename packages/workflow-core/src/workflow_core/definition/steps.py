@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import UnionType
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, ClassVar, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 
@@ -23,6 +23,9 @@ FiresAt: TypeAlias = Callable[[Run[Any, Any], datetime], datetime | None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
     """A function that moves runs on from a status."""
+
+    kind: ClassVar[str]
+    """What errors call it."""
 
     status: int
     name: str
@@ -49,6 +52,8 @@ class Consumer:
 class Step(Consumer):
     """The one function that works on runs as soon as they enter a status."""
 
+    kind: ClassVar[str] = "step"
+
     retry: Retry
     concurrency: int
     """At most so many of its runs are in hand in one process."""
@@ -56,6 +61,12 @@ class Step(Consumer):
     """Work on no run before it has been this long in the status."""
     lag_alert: timedelta
     """Runs that wait for longer are worth a warning."""
+    at_most: int | None = None
+    """At most so many of its bodies run at once over all processes; None: no such limit."""
+    timeout: timedelta | None = None
+    """A body that runs for longer has failed; None: it may take as long as it likes."""
+    transaction: bool = False
+    """What the body writes on ``run.connection`` commits with its answer, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +75,8 @@ class TimeoutStep(Consumer):
 
     Its name is stored with every timer that waits: keep it stable over deploys.
     """
+
+    kind: ClassVar[str] = "timer"
 
     after: timedelta | None
     """Fires so long after the run entered the status; None: ``fires_at`` says."""
@@ -75,6 +88,8 @@ class TimeoutStep(Consumer):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackStep(Consumer):
     """A function that moves a run on when the outside world calls."""
+
+    kind: ClassVar[str] = "callback"
 
     payload_type: Any
     """What the body takes beside the run; None: it takes the run alone."""

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import IntEnum
-from types import FrameType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from workflow_core.definition.bodies import Body
 from workflow_core.definition.callback import Callback
+from workflow_core.definition.connectors import DeclaresConnectors
 from workflow_core.definition.contents import Contents
 from workflow_core.definition.decorators import BodyDecorator, CallbackDecorator
+from workflow_core.definition.deletion import DeclaresDeletion
+from workflow_core.definition.diagram import diagram
+from workflow_core.definition.hooks import DeclaresHooks
 from workflow_core.definition.json_codec import JsonCodec
 from workflow_core.definition.options import (
     at_least_one,
     check_name,
     step_options,
-    timer_options,
 )
-from workflow_core.definition.registration import Site
+from workflow_core.definition.outlets import Outlets
 from workflow_core.definition.retry import Retry
 from workflow_core.definition.run import Run
 from workflow_core.definition.run_data import RunData
+from workflow_core.definition.schedules import DeclaresSchedules, Schedule
+from workflow_core.definition.search import Attributes, Declared
 from workflow_core.definition.statuses import Statuses
 from workflow_core.definition.steps import CallbackStep, Step, TimeoutStep
-from workflow_core.errors import DefinitionError, UnknownStatusError
+from workflow_core.definition.timers import DeclaresTimers
 from workflow_core.model import Codec
 
 __all__ = ["Workflow"]
@@ -36,7 +40,13 @@ StatusT = TypeVar("StatusT", bound=IntEnum)
 PayloadT = TypeVar("PayloadT")
 
 
-class Workflow(Generic[DataT, StatusT]):
+class Workflow(
+    DeclaresTimers[DataT, StatusT],
+    DeclaresHooks[DataT, StatusT],
+    DeclaresConnectors[DataT, StatusT],
+    DeclaresSchedules[DataT, StatusT],
+    DeclaresDeletion[DataT, StatusT],
+):
     """A definition: holds no adapter and does no I/O.
 
     Functions are added by one thread, usually while modules are imported. `check` freezes the
@@ -54,8 +64,11 @@ class Workflow(Generic[DataT, StatusT]):
         concurrency: the same for how many runs a step has in hand in one process; 1 or more.
         codec: how data becomes bytes; JSON if left out.
         max_data_bytes: the largest encoded data that is accepted.
+        search: what runs are found by beside their foreign id: names of fields of the data, or a
+            mapping of names to functions of it. Texts, whole numbers, aware times; at most 16.
 
     Attributes:
+        attributes: reads what ``search`` declares.
         ends: the numbers of the statuses that complete a run.
         steps: the step of each status that has one, by number.
 
@@ -75,6 +88,7 @@ class Workflow(Generic[DataT, StatusT]):
         concurrency: int = 10,
         codec: Codec[DataT] | None = None,
         max_data_bytes: int = 1024 * 1024,
+        search: Declared[DataT] = (),
     ) -> None:
         check_name(name)
         self.name = name
@@ -83,12 +97,15 @@ class Workflow(Generic[DataT, StatusT]):
         self.retry = retry
         self.concurrency = at_least_one(concurrency, "concurrency")
         self.max_data_bytes = at_least_one(max_data_bytes, "max_data_bytes")
+        self._schedules: dict[str, Schedule] = {}
         self._statuses = Statuses(statuses, name)
         self.ends = frozenset(int(end) for end in self._statuses.parse_all(ends, "ends"))
         known_starts = self._statuses.parse_all(starts, "starts")
         self._contents = Contents(self._statuses, self.ends, known_starts, name)
+        self._outlets = Outlets(self._contents, name)
         self.steps: Mapping[int, Step] = self._contents.steps
         self._start: StatusT | None = None  # known once the definition is frozen
+        self.attributes = Attributes(name, data_type, search)
         self._data = RunData(name, data_type, codec or JsonCodec(data_type), max_data_bytes)
 
     # -- adding functions ----------------------------------------------------------------------
@@ -102,6 +119,9 @@ class Workflow(Generic[DataT, StatusT]):
         concurrency: int | None = None,
         lag: timedelta | None = None,
         lag_alert: timedelta | None = None,
+        at_most: int | None = None,
+        timeout: timedelta | None = None,
+        transaction: bool = False,
     ) -> BodyDecorator[DataT, StatusT]:
         """Make the decorated function the one that works on runs at ``status``.
 
@@ -114,6 +134,11 @@ class Workflow(Generic[DataT, StatusT]):
             concurrency: the workflow's if left out.
             lag: work on no run before it has been this long in the status; zero if left out.
             lag_alert: warn of runs that wait longer; 30 minutes if left out.
+            at_most: so many of its bodies run at once over all processes; no limit if left out.
+            timeout: a body that runs for longer has failed, with `StepTimeoutError`: an async one
+                is cancelled, a plain function is left to itself. No limit if left out.
+            transaction: what the body writes on ``run.connection`` commits together with its
+                answer, exactly once. Plain functions only, with a record store in your database.
 
         Raises:
             DefinitionError: from here or from the decorator, naming function, file and line.
@@ -124,6 +149,9 @@ class Workflow(Generic[DataT, StatusT]):
             concurrency=self.concurrency if concurrency is None else concurrency,
             lag=lag,
             lag_alert=lag_alert,
+            at_most=at_most,
+            timeout=timeout,
+            transaction=transaction,
         )
         return BodyDecorator(
             lambda body: self._contents.add_step(Step(**site.declared(body), **options))
@@ -139,6 +167,9 @@ class Workflow(Generic[DataT, StatusT]):
         concurrency: int | None = None,
         lag: timedelta | None = None,
         lag_alert: timedelta | None = None,
+        at_most: int | None = None,
+        timeout: timedelta | None = None,
+        transaction: bool = False,
     ) -> None:
         """As `step`, for generated graphs: ``to`` names the targets, annotations are not read.
 
@@ -153,6 +184,9 @@ class Workflow(Generic[DataT, StatusT]):
             concurrency=self.concurrency if concurrency is None else concurrency,
             lag=lag,
             lag_alert=lag_alert,
+            at_most=at_most,
+            timeout=timeout,
+            transaction=transaction,
         )
         self._contents.add_step(Step(**site.generated(body, self._targets(to)), **options))
 
@@ -201,83 +235,6 @@ class Workflow(Generic[DataT, StatusT]):
         fields = site.generated(body, self._targets(to))
         return self._add_callback(CallbackStep(**fields, payload_type=payload))
 
-    @overload
-    def timeout(
-        self,
-        status: StatusT,
-        /,
-        *,
-        after: timedelta,
-        name: str | None = None,
-        retry: Retry | None = None,
-    ) -> BodyDecorator[DataT, StatusT]: ...
-    @overload
-    def timeout(
-        self,
-        status: StatusT,
-        /,
-        *,
-        fires_at: Callable[[Run[DataT, StatusT], datetime], datetime | None],
-        name: str | None = None,
-        retry: Retry | None = None,
-    ) -> BodyDecorator[DataT, StatusT]: ...
-    def timeout(
-        self,
-        status: StatusT,
-        /,
-        *,
-        after: timedelta | None = None,
-        fires_at: Callable[[Run[DataT, StatusT], datetime], datetime | None] | None = None,
-        name: str | None = None,
-        retry: Retry | None = None,
-    ) -> BodyDecorator[DataT, StatusT]:
-        """Make the decorated function one that a durable timer fires while runs are at ``status``.
-
-        Args:
-            status: leaving it cancels the timer.
-            after: fires so long after the run entered the status; more than zero.
-            fires_at: given the run and when it entered the status: when to fire, None for never.
-                In place of ``after``.
-            name: stored with waiting timers; the function's name if left out. No two timers of a
-                status share one.
-            retry: the workflow's if left out.
-
-        Raises:
-            DefinitionError: from here or from the decorator, naming function, file and line.
-        """
-        site = self._site("timeout", status, sys._getframe(1))
-        options = timer_options(
-            retry=retry or self.retry, after=after, fires_at=fires_at, name=name
-        )
-        return BodyDecorator(
-            lambda body: self._contents.add_timeout(
-                TimeoutStep(**{**site.declared(body), **options})
-            )
-        )
-
-    def add_timeout(
-        self,
-        status: StatusT,
-        body: Callable[[Run[DataT, StatusT]], Any],
-        *,
-        to: Collection[StatusT],
-        after: timedelta | None = None,
-        fires_at: Callable[[Run[DataT, StatusT], datetime], datetime | None] | None = None,
-        name: str | None = None,
-        retry: Retry | None = None,
-    ) -> None:
-        """As `timeout`, for generated graphs.
-
-        Raises:
-            DefinitionError: naming function, file and line.
-        """
-        site = self._site("add_timeout", status, sys._getframe(1))
-        options = timer_options(
-            retry=retry or self.retry, after=after, fires_at=fires_at, name=name
-        )
-        fields = site.generated(body, self._targets(to))
-        self._contents.add_timeout(TimeoutStep(**{**fields, **options}))
-
     # -- the definition as a whole -------------------------------------------------------------
 
     def check(self) -> None:
@@ -289,6 +246,16 @@ class Workflow(Generic[DataT, StatusT]):
         if not self._contents.frozen:
             self._contents.freeze()
             self._start = self.status(self._contents.start())
+
+    def diagram(self) -> str:
+        """The definition as a mermaid flowchart, the same text each time.
+
+        Steps are solid arrows, callbacks dotted, timers thick; starts have a double side, ends are
+        round. Put it in a test, and a change of the graph shows in review.
+        """
+        consumers = [*self.steps.values(), *self.callbacks, *self.timeouts]
+        starts = self._contents.starts
+        return diagram(self.statuses, consumers, starts=starts, ends=self.ends)
 
     @property
     def start(self) -> StatusT:
@@ -361,18 +328,6 @@ class Workflow(Generic[DataT, StatusT]):
         return self._data.decode(stored, run_id)
 
     # ------------------------------------------------------------------------------------------
-
-    def _site(self, verb: str, status: object, frame: FrameType) -> Site:
-        try:
-            known = self.parse_status(status)
-        except UnknownStatusError as error:
-            raise DefinitionError(
-                f"{verb}(…): {error.message}", workflow=self.name, hint=error.hint
-            ) from None
-        return Site(self, verb, known, frame)
-
-    def _targets(self, to: Collection[StatusT]) -> Sequence[StatusT]:
-        return self._statuses.parse_all(to, "to")
 
     def _add_callback(self, callback: CallbackStep) -> Callback[DataT, StatusT, Any]:
         self._contents.add_callback(callback)

@@ -27,6 +27,7 @@ from workflow_core.ports import (
     Closable,
     ConnectorSource,
     EventStreamer,
+    Observer,
     RecordStore,
     RoleScheduler,
     TimeoutStore,
@@ -58,7 +59,7 @@ class Adapters(Closable):
     role_scheduler: RoleScheduler | None = None
     timeout_store: TimeoutStore | None = None
     connectors: Mapping[str, ConnectorSource] = field(default_factory=dict)
-    observers: Sequence[Closable] = ()
+    observers: Sequence[Observer] = ()
     logging: Closable | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -142,6 +143,7 @@ def _arrange(made: Sequence[tuple[Plan, Closable]], context: AdapterContext) -> 
     by_port: dict[Port, Any] = {plan.port: adapter for plan, adapter in made}
     connectors: dict[str, Any] = {plan.connector: it for plan, it in made if plan.connector}
     names = {plan.key: plan.name for plan, _ in made if plan.port is not OBSERVER}
+    observers: list[Any] = [adapter for plan, adapter in made if plan.port is OBSERVER]
     return Adapters(
         record_store=by_port[RECORD_STORE],
         context=context,
@@ -149,7 +151,7 @@ def _arrange(made: Sequence[tuple[Plan, Closable]], context: AdapterContext) -> 
         role_scheduler=by_port.get(ROLE_SCHEDULER),
         timeout_store=by_port.get(TIMEOUT_STORE),
         connectors=MappingProxyType(connectors),
-        observers=tuple(adapter for plan, adapter in made if plan.port is OBSERVER),
+        observers=observers,
         logging=by_port.get(LOGGING),
         names=MappingProxyType(names),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -115,11 +115,27 @@ class Config:
         problems.raise_if_any()
         return cast(SettingsT, settings)
 
+    @property
+    def namespace(self) -> str:
+        """What sets apart all names; "" for none."""
+        return self._namespace
+
+    @property
+    def chosen(self) -> Sequence[Plan]:
+        """The adapters that `build` makes, each with its settings as its factory takes them."""
+        return self._plans
+
     def values(self) -> Sequence[ConfigValue]:
         """Every setting in use, defaults too, with its source; secrets are "…"."""
         return self._values
 
-    def build(self, *, instance: str | None = None, clock: Clock | None = None) -> Adapters:
+    def build(
+        self,
+        *,
+        instance: str | None = None,
+        clock: Clock | None = None,
+        only: Collection[str] | None = None,
+    ) -> Adapters:
         """Make the adapters, which opens what they need; close the answer when done.
 
         Each call makes new ones.
@@ -127,6 +143,7 @@ class Config:
         Args:
             instance: this process among its peers, unique; None: one made of host and process id.
             clock: what adapters stamp and compare by; None: their servers' clocks.
+            only: the ports to make, "record_store" always among them; None: all that are chosen.
 
         Raises:
             ConfigurationError: an adapter refused its settings, or is not what its port takes.
@@ -135,4 +152,5 @@ class Config:
         context = AdapterContext(
             instance=instance or new_instance(), namespace=self._namespace, clock=clock
         )
-        return build(self._plans, context)
+        plans = [plan for plan in self._plans if only is None or plan.key in only]
+        return build(plans, context)

@@ -10,6 +10,7 @@ from workflow_core.ports import (
     Closable,
     ConnectorSource,
     EventStreamer,
+    Observer,
     RecordStore,
     RoleScheduler,
     TimeoutStore,
@@ -90,10 +91,10 @@ CONNECTOR_SOURCE = Port(
     "workflow_core.connector_sources",
     "connector source",
     ConnectorSource,
-    {"kafka": "workflow-kafka", "reflex": "workflow-reflex"},
+    {"memory": "workflow-core", "kafka": "workflow-kafka", "reflex": "workflow-reflex"},
 )
 OBSERVER = Port(
-    "observer", "workflow_core.observers", "observer", Closable, {"otel": "workflow-otel"}
+    "observer", "workflow_core.observers", "observer", Observer, {"otel": "workflow-otel"}
 )
 LOGGING = Port(
     "logging",

@@ -11,11 +11,12 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from workflow_core.ports import Clock
 
-__all__ = ["AsyncBodies", "Done", "ThreadedLoop", "begin"]
+__all__ = ["AsyncBodies", "Done", "Tasks", "ThreadedLoop"]
 
 logger = logging.getLogger("workflow_core.engine")
 
@@ -36,11 +37,20 @@ class AsyncBodies(ABC):
         """Begin a body; `done` is called when it ends. Any thread."""
 
     @abstractmethod
+    def cancel(self, body: Coroutine[Any, Any, object]) -> None:
+        """Cancel a body that was started, if it still runs; as `close`. Any thread."""
+
+    @abstractmethod
     def close(self) -> None:
         """Cancel what still runs; `done` is told CancelledError. Twice is harmless."""
 
     def watch(self) -> None:  # noqa: B027 - only a loop of its own can be blocked
         """Look whether a body blocks the loop; to be called about each second."""
+
+    @property
+    def blocked_for(self) -> timedelta:
+        """How long the loop has had no turn, as far as `watch` has found; zero: it turns."""
+        return timedelta(0)
 
 
 class ThreadedLoop(AsyncBodies):
@@ -50,7 +60,7 @@ class ThreadedLoop(AsyncBodies):
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._lock = threading.Lock()
         self._pinged_at: float | None = None
         self._warned = False
@@ -65,6 +75,11 @@ class ThreadedLoop(AsyncBodies):
                 )
                 self._thread.start()
         self._loop.call_soon_threadsafe(self._begin, body, done)
+
+    def cancel(self, body: Coroutine[Any, Any, object]) -> None:
+        """On the loop's thread, where it began before."""
+        if self._loop is not None and not self.is_closed:
+            self._loop.call_soon_threadsafe(self._tasks.cancel, body)
 
     def close(self) -> None:
         """Cancel all bodies, give them a moment to clean up, and stop the loop."""
@@ -92,6 +107,13 @@ class ThreadedLoop(AsyncBodies):
                 now - self._pinged_at,
             )
 
+    @property
+    def blocked_for(self) -> timedelta:
+        """Since the last look that was not answered."""
+        pinged_at = None if self.is_closed else self._pinged_at
+        seconds = 0.0 if pinged_at is None else self._clock.monotonic() - pinged_at
+        return timedelta(seconds=max(0.0, seconds))
+
     def _pong(self) -> None:
         self._pinged_at = None
         self._warned = False
@@ -101,19 +123,16 @@ class ThreadedLoop(AsyncBodies):
             body.close()
             return
         assert self._loop is not None
-        task = begin(self._loop, body, done)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._loop, body, done)
 
     def _cancel_all(self) -> None:
         assert self._loop is not None
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel_all()
         self._loop.create_task(self._stop_when_done())
 
     async def _stop_when_done(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1)
+        if self._tasks.running:
+            await asyncio.wait(self._tasks.running, timeout=1)
         asyncio.get_running_loop().stop()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -125,13 +144,46 @@ class ThreadedLoop(AsyncBodies):
             loop.close()
 
 
-def begin(
-    loop: asyncio.AbstractEventLoop, body: Coroutine[Any, Any, object], done: Done
-) -> asyncio.Task[None]:
-    """Begin a body on the loop's own thread."""
-    task = loop.create_task(_conclude(body, done))
-    task.add_done_callback(lambda _: body.close())  # else one cancelled before its turn would warn
-    return task
+class Tasks:
+    """The bodies of one loop, on the loop's own thread."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[Coroutine[Any, Any, object], asyncio.Task[None]] = {}
+
+    def begin(
+        self, loop: asyncio.AbstractEventLoop, body: Coroutine[Any, Any, object], done: Done
+    ) -> None:
+        """Begin a body; `done` is told also of one that is cancelled before its first turn."""
+        has_begun = False
+
+        async def run() -> None:
+            nonlocal has_begun
+            has_begun = True
+            await _conclude(body, done)
+
+        def end(_: asyncio.Task[None]) -> None:
+            del self._tasks[body]
+            body.close()  # else one that never had a turn would warn
+            if not has_begun:
+                done(None, asyncio.CancelledError())
+
+        task = self._tasks[body] = loop.create_task(run())
+        task.add_done_callback(end)
+
+    def cancel(self, body: Coroutine[Any, Any, object]) -> None:
+        """Cancel it, if it still runs."""
+        if body in self._tasks:
+            self._tasks[body].cancel()
+
+    def cancel_all(self) -> None:
+        """Cancel what still runs."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    @property
+    def running(self) -> list[asyncio.Task[None]]:
+        """What has not ended."""
+        return list(self._tasks.values())
 
 
 async def _conclude(body: Coroutine[Any, Any, object], done: Done) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lane import Finished, Item
 from workflow_core.engine.process import Process
+from workflow_core.engine.telling import of_record, tell_pause
 from workflow_core.engine.transition import Failure
 from workflow_core.engine.window import Window
 from workflow_core.errors import VersionConflictError, WorkflowError
@@ -46,10 +47,16 @@ class Committer(Process):
         settled: list[Item] = []
         for finished, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
+                finished.item.lane.changed(finished.before, finished.write)
                 settled.append(finished.item)
             elif isinstance(outcome, VersionConflictError):
                 # Whoever moved the run on has filed the event of its new version.
-                logger.debug("run %s was changed meanwhile: %s", outcome.run_id, outcome)
+                logger.debug(
+                    "run %s was changed meanwhile: %s",
+                    outcome.run_id,
+                    outcome,
+                    extra=_about(finished),
+                )
                 settled.append(finished.item)
             else:
                 self._refused(finished, outcome)
@@ -67,17 +74,31 @@ class Committer(Process):
         """The store will never keep this row: count it as a failed attempt, with the old data."""
         item, run_id = finished.item, finished.before.run_id
         if finished.refused:
-            logger.error("run %s: the store refuses even its failed attempt: %s", run_id, outcome)
+            logger.error(
+                "run %s: the store refuses even its failed attempt: %s",
+                run_id,
+                outcome,
+                extra=_about(finished),
+            )
             self._window.postpone(item, _REFUSED_AGAIN)
             return
-        logger.error("run %s: the store refuses its new version: %s", run_id, outcome)
+        logger.error(
+            "run %s: the store refuses its new version: %s",
+            run_id,
+            outcome,
+            extra=_about(finished),
+        )
         failure = item.lane.transition.failed(finished.before, Failure.of(outcome), item.step)
+        item.lane.attempt_failed(item.step, outcome, failure)
+        tell_pause(failure, item.lane.workflow)
         self._window.finish(item, finished.before, failure, refused=True)
+
+
+def _about(finished: Finished) -> dict[str, object]:
+    before = finished.before
+    return of_record(before, finished.item.lane.workflow, attempt=before.attempts + 1)
 
 
 def abandoned(items: Sequence[Item]) -> list[str]:
     """What a stop left undone, by name."""
-    return [
-        f"{item.lane.workflow.name}: step {item.step.name} of run {item.event.run_id}"
-        for item in items
-    ]
+    return [item.told for item in items]

@@ -8,10 +8,9 @@ on one thread.
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 
 from workflow_core.engine.process import Process, ProcessState, ProcessStatus, ProcessThread
 from workflow_core.errors import AdapterUnavailableError, ServingError
@@ -23,35 +22,48 @@ logger = logging.getLogger("workflow_core.engine")
 
 
 class Crew:
-    """Any thread."""
+    """Any thread.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: for ages and waits.
+        stuck_after: how long a poll may take that is in no function of a user's.
+    """
+
+    def __init__(self, clock: Clock, stuck_after: timedelta = timedelta(minutes=1)) -> None:
         self._clock = clock
-        self._processes: list[Process] = []
-        self._threads: dict[Process, ProcessThread] = {}
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._stuck_after = stuck_after
         self._disbanded = False
         self.manual = False
         """Whether somebody else polls the processes: no threads then."""
+        self.on_failed: Callable[[Process, BaseException], None] | None = None
+        """Told of polls that failed, on the process's thread."""
+        self._start()
+
+    def _start(self) -> None:
+        self._processes: list[Process] = []
+        self._threads: dict[Process, ProcessThread] = {}
+        self._lock = threading.Lock()
+
+    def forked(self) -> None:
+        """In a forked child: the threads, and what they drive, stayed with the parent."""
+        self._start()
 
     def add(self, process: Process) -> None:
         """Drive this process from now on; once added, adding it again does nothing.
 
         After `disband` nothing is driven any more.
         """
-        if process in self._threads and self._pid == os.getpid():
+        if process in self._threads:
             return
         with self._lock:
-            if self._pid != os.getpid():  # a fork: our threads stayed with the parent
-                self._pid = os.getpid()
-                self._threads.clear()
             if self._disbanded:  # whoever comes this late would never be stopped
                 return
             if process not in self._processes:
                 self._processes.append(process)
             if not self.manual and process not in self._threads:
-                thread = self._threads[process] = ProcessThread(process, self._clock)
+                thread = self._threads[process] = ProcessThread(
+                    process, self._clock, self._stuck_after, self.on_failed
+                )
                 thread.start()
 
     def let_drive(self) -> None:
@@ -101,6 +113,14 @@ class Crew:
         """All of them, in the order in which they were added."""
         with self._lock:
             return list(self._processes)
+
+    @property
+    def last_progress(self) -> datetime | None:
+        """When any of them last did some work that is not upkeep, by the clock; None: not yet."""
+        with self._lock:
+            threads = [each for process, each in self._threads.items() if not process.upkeep]
+        times = [at for thread in threads if (at := thread.last_progress) is not None]
+        return max(times, default=None)
 
     def statuses(self) -> list[ProcessStatus]:
         """What each is doing."""

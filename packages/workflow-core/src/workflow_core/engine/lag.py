@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from workflow_core.definition import Step
 from workflow_core.engine.lane import Lane
-from workflow_core.model import UNSTAMPED, Event
+from workflow_core.model import UNSTAMPED, Event, LagSeen
 from workflow_core.ports import Clock, RecordStore
 
 __all__ = ["LagWatch", "StoreTime"]
@@ -21,7 +21,10 @@ _WARN_EACH = 60.0  # seconds between two warnings about one step
 
 
 class StoreTime:
-    """The store's present without asking it each time: its distance from our monotonic clock."""
+    """The store's present without asking it each time: its distance from our monotonic clock.
+
+    It may be behind by as long as the store took to answer, and is never ahead.
+    """
 
     def __init__(self, store: RecordStore, clock: Clock) -> None:
         self._store = store
@@ -32,9 +35,15 @@ class StoreTime:
         """About the store's present. Raises AdapterUnavailableError when it must be asked."""
         monotonic = self._clock.monotonic()
         if self._read is None or monotonic - self._read[1] > _REFRESH:
-            self._read = (self._store.now(), monotonic)
+            return self.ask()
         at, since = self._read
         return at + timedelta(seconds=monotonic - since)
+
+    def ask(self) -> datetime:
+        """The store's present. Raises AdapterUnavailableError."""
+        at = self._store.now()
+        self._read = (at, self._clock.monotonic())
+        return at
 
 
 class LagWatch:
@@ -54,6 +63,15 @@ class LagWatch:
             return
         key = (lane.workflow.name, step.status)
         lag = max(timedelta(0), self._time.now() - oldest)
+        if lane.observers is not None:
+            lane.observers.tell(
+                LagSeen(
+                    workflow=lane.workflow.name,
+                    process=lane.process_of(step),
+                    seconds=lag.total_seconds(),
+                    is_over=lag > step.lag + step.lag_alert,
+                )
+            )
         with self._lock:
             self._lags[key] = lag
             if lag <= step.lag + step.lag_alert:
@@ -69,6 +87,10 @@ class LagWatch:
             step.name,
             lag,
             step.lag + step.lag_alert,
+            extra={
+                "workflow": lane.workflow.name,
+                "status": lane.workflow.status(step.status).name,
+            },
         )
 
     def lags(self) -> dict[tuple[str, int], timedelta]:

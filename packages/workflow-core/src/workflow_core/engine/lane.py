@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from workflow_core.definition import Step, Workflow
-from workflow_core.engine.transition import Identity, Transition
-from workflow_core.model import Event, Record, names
+from workflow_core.definition import CancelReason, Step, Workflow
+from workflow_core.engine.observed_bodies import observed, process_of
+from workflow_core.engine.observers import Observers
+from workflow_core.engine.pools import Pool
+from workflow_core.engine.suspicion import Suspicion, suspected, suspicion_of
+from workflow_core.engine.transition import AutoResume, Identity, Transition
+from workflow_core.model import AttemptFailed, Event, EventKind, Record, WorkKind, names
 from workflow_core.ports import Delivery, Receiver, Write
 
-__all__ = ["BATCH", "FRESH", "Chunk", "Finished", "Item", "Lane", "Receipt"]
+__all__ = ["BATCH", "FRESH", "Chunk", "Finished", "Item", "Lane", "Pace", "Receipt"]
 
 Receipt: TypeAlias = tuple[Receiver[Event], Delivery[Event]]
 
@@ -28,36 +32,69 @@ class Item:
 
     __slots__ = (
         "behind_since",
-        "cancelled",
+        "body",
+        "counted",
         "event",
         "lane",
+        "lost_transactions",
+        "moved_on",
         "receipts",
         "received_at",
+        "record",
         "safety_copy",
         "started_at",
-        "suspect",
+        "timed_out",
     )
 
     def __init__(self, lane: Lane, event: Event, receipt: Receipt, now: float) -> None:
         self.lane = lane
         self.event = event
-        self.receipts = [receipt]
+        self.receipts: tuple[Receipt, ...] = ()
         self.received_at = now
         self.started_at = now
         self.behind_since: float | None = None
         self.safety_copy = ""
-        self.cancelled = False
-        self.suspect = receipt[1].suspect
+        self.moved_on = False
+        """The run is at another version, or gone."""
+        self.timed_out = False
+        """Its body has exceeded the step's timeout, and its attempt has failed."""
+        self.record: Record | None = None
+        """The run as its body was begun with."""
+        self.body: Coroutine[Any, Any, object] | None = None
+        """The body, where it is an async one."""
+        self.lost_transactions = 0
+        self.counted: Record | None = None
+        """The run as written when the attempt was counted ahead, but for the counting."""
+        self.deliver(receipt)
 
     @property
     def key(self) -> tuple[str, int, int]:
         """What it is in hand as: an event of another status may tell of a version never kept."""
         return self.event.run_id, self.event.version, self.event.status
 
+    def deliver(self, receipt: Receipt) -> None:
+        """It was handed out (again), perhaps by a process that did not come back."""
+        self.receipts += (receipt,)
+        delivery = receipt[1]
+        if delivery.suspect or suspicion_of(delivery.event):
+            self.event = suspected(self.event, suspicion_of(delivery.event) or Suspicion.HELD)
+
+    @property
+    def cancelled(self) -> CancelReason | None:
+        """Why the answer of its body is no longer wanted; None: it is."""
+        if self.timed_out:
+            return CancelReason.TIMED_OUT
+        return CancelReason.MOVED_ON if self.moved_on else None
+
     @property
     def step(self) -> Step:
         """The step that its event is for."""
         return self.lane.steps[self.event.status]
+
+    @property
+    def told(self) -> str:
+        """Its name, for people."""
+        return f"{self.lane.workflow.name}: step {self.step.name} of run {self.event.run_id}"
 
 
 class Lane:
@@ -66,30 +103,78 @@ class Lane:
     Its fields are the window's to change, under the window's lock.
     """
 
-    def __init__(self, workflow: Workflow[Any, Any], pool: str, identity: Identity) -> None:
+    def __init__(
+        self,
+        workflow: Workflow[Any, Any],
+        pool: Pool,
+        identity: Identity,
+        auto_resume: AutoResume = AutoResume(),  # noqa: B008 - frozen
+        observers: Observers | None = None,
+    ) -> None:
+        self.auto_resume = auto_resume
+        self.observers = observers
         self.workflow = workflow
-        self.name = names.consumer(workflow.name, pool)
-        self.pool = pool
-        self.steps = dict(workflow.steps)
-        self.topics = [names.status_topic(workflow.name, status) for status in sorted(self.steps)]
-        self.transition = Transition(workflow, self.name, identity)
+        self.name = names.consumer(workflow.name, pool.name)
+        self.pool = pool.name
+        self.steps = {s: step for s, step in workflow.steps.items() if pool.has(workflow, s)}
+        if observers is not None:
+            self.steps = {s: observed(observers, workflow, it) for s, it in self.steps.items()}
+        timed = {it.status for it in workflow.timeouts if pool.has(workflow, it.status)}
+        self.statuses = sorted(timed.union(self.steps))
+        """Those that it reads: of a timer without a step too, to arm it."""
+        self.topics = [names.status_topic(workflow.name, status) for status in self.statuses]
+        self.transition = Transition(workflow, self.name, identity, auto_resume)
         self.queues: dict[int, deque[Item]] = {status: deque() for status in self.steps}
         self.running = dict.fromkeys(self.steps, 0)
         self.pace: dict[int, float] = {}
         self.in_hand = 0
+        self.at = dict.fromkeys(self.steps, 0)
+        """How many of those are at each status."""
+        self.slots = {s: 0 for s, step in self.steps.items() if step.at_most is not None}
+        """How many bodies of a step that is limited over all processes may run in this one."""
+        self.is_stopping = False
         self.to_ack: list[Receipt] = []
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it sees to what is the whole workflow's, not a status's."""
+        return self.pool == names.MAIN_POOL
 
     def is_for_us(self, event: Event) -> bool:
         """Whether this lane is to act on the event at all."""
         return (
             event.workflow == self.workflow.name
             and event.status in self.steps
-            and event.target in ("", self.name)
+            # of whichever pool that the status was in when the event was filed
+            and (not event.target or names.is_steps_consumer(self.workflow.name, event.target))
         )
+
+    def process_of(self, step: Step) -> str:
+        """What metrics call the step."""
+        return process_of(self.workflow, step)
+
+    def changed(self, before: Record, write: Write) -> None:
+        """Tell observers of a run that was written, where its state has changed."""
+        if self.observers is not None:
+            self.observers.changed(before.workflow, before.state, write.record.state)
+
+    def attempt_failed(self, step: Step, error: BaseException, write: Write) -> None:
+        """Tell observers of a failed attempt, and what `write` makes of it."""
+        if self.observers is not None:
+            self.observers.tell(
+                AttemptFailed(
+                    kind=WorkKind.STEP,
+                    workflow=self.workflow.name,
+                    process=self.process_of(step),
+                    error=type(error).__name__,
+                    is_last=all(it.event.kind is not EventKind.RETRY for it in write.events),
+                )
+            )
 
     def free(self, step: Step) -> int:
         """How many more bodies of the step may run in this process."""
-        return step.concurrency - self.running[step.status]
+        most = min(step.concurrency, self.slots.get(step.status, step.concurrency))
+        return most - self.running[step.status]
 
     def could_begin(self) -> int:
         """How many bodies could begin at once with what waits."""
@@ -109,23 +194,36 @@ class Lane:
         self.running[step.status] += bodies
         return Chunk(self, step, deque(queue.popleft() for _ in range(count)))
 
-    def excess(self, step: Step, body: float) -> list[tuple[Item, float]]:
-        """Of what waits for the step, what would wait too long, and for how many seconds.
+    def take_alone(self, item: Item) -> Chunk:
+        """One item, to be begun while nothing else is."""
+        self.running[item.event.status] += 1
+        return Chunk(self, item.step, deque([item]), suspect=item)
 
-        Args:
-            step: the step.
-            body: seconds that one of its bodies takes.
-        """
+    def excess(self, step: Step, pace: Pace) -> list[tuple[Item, float]]:
+        """Of what waits for the step, what would wait too long, and for how many seconds."""
         queue = self.queues[step.status]
-        turn = body / step.concurrency
+        turn = pace.body / step.concurrency
         soon = len(queue) if turn <= 0 else min(len(queue), int(LONGEST_WAIT / turn))
         taken = [queue.pop() for _ in range(len(queue) - soon)]
-        return [(item, number * turn) for number, item in enumerate(reversed(taken), soon)]
+        waits = (min(number * turn, pace.horizon) for number in range(soon, soon + len(taken)))
+        return list(zip(reversed(taken), waits, strict=True))
 
     def learn(self, status: int, seconds: float) -> None:
         """Keep in mind how long a body of this status takes."""
         known = self.pace.get(status)
         self.pace[status] = seconds if known is None else known + _PACE_WEIGHT * (seconds - known)
+
+
+class Pace(NamedTuple):
+    """How long a step's bodies take, in seconds.
+
+    Attributes:
+        body: each of them.
+        horizon: how far ahead that may be reckoned with.
+    """
+
+    body: float
+    horizon: float
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +242,13 @@ class Chunk:
     """When the body now running began; None between bodies."""
     started: int = 0
     """Async bodies that were started; each ends for itself."""
+    suspect: Item | None = None
+    """What is to be begun alone; the chunk has nothing else."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is one suspect, to be begun alone."""
+        return self.suspect is not None
 
     def body_age(self, now: float) -> float:
         """How long the body now running has been at it, in seconds; 0 between bodies."""

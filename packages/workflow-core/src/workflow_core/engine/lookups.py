@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from workflow_core.model import Record
+from workflow_core.model import Event, Record
 from workflow_core.ports import RecordStore
 
-__all__ = ["look_up"]
+__all__ = ["latest_versions", "look_up"]
 
 
 def look_up(store: RecordStore, wanted: Mapping[str, int]) -> dict[str, Record]:
@@ -27,3 +27,11 @@ def look_up(store: RecordStore, wanted: Mapping[str, int]) -> dict[str, Record]:
     if unsure:
         found.update(store.lookup_many(unsure, primary=True))
     return found
+
+
+def latest_versions(events: Iterable[Event]) -> dict[str, int]:
+    """The runs that these events are about, each with the latest version that one of them knows."""
+    versions: dict[str, int] = {}
+    for event in events:
+        versions[event.run_id] = max(event.version, versions.get(event.run_id, 0))
+    return versions

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from workflow_core.engine.observers import Observers
 from workflow_core.engine.process import Process
 from workflow_core.errors import AdapterUnavailableError
-from workflow_core.model import Event
-from workflow_core.ports import Clock, EventSender, RecordStore
+from workflow_core.model import Event, EventsPublished
+from workflow_core.ports import Clock, EventSender, RecordStore, leave_to_parent
 
 __all__ = ["HELD_FOR", "Publisher", "Ticket"]
 
@@ -44,6 +45,7 @@ class Publisher(Process):
         new_sender: opens the sender at the first use.
         clock: its monotonic side measures the leases.
         start: given the publisher at each offer, so that its thread starts with the first.
+        observers: told what was published.
     """
 
     name = "publisher"
@@ -54,16 +56,26 @@ class Publisher(Process):
         new_sender: Callable[[], EventSender],
         clock: Clock,
         start: Callable[[Process], None],
+        observers: Observers | None = None,
     ) -> None:
         self._store = store
         self._new_sender = new_sender
         self._clock = clock
         self._start = start
+        self._observers = observers
+        self._begin()
+
+    def _begin(self) -> None:
         self._sender: EventSender | None = None
         self._queue: deque[tuple[Event, float]] = deque()
         self._published: list[str] = []
         self._busy = False
         self._ready = threading.Condition()
+
+    def forked(self) -> None:
+        """In a forked child: what waits is the parent's to send, and so is its sender."""
+        leave_to_parent(self._sender)
+        self._begin()
 
     def ticket(self) -> Ticket:
         """To be taken before the write whose events are to be offered."""
@@ -117,11 +129,15 @@ class Publisher(Process):
 
         Raises AdapterUnavailableError: the relays take the rest when its lease has ended.
         """
-        end = self._clock.monotonic() + timeout.total_seconds()
-        with self._ready:
-            while (self._queue or self._busy) and self._clock.monotonic() < end:
-                self._ready.wait(0.05)
+        self.await_sent(timeout)
         self.give_up()
+
+    def await_sent(self, timeout: timedelta) -> bool:
+        """Wait until all that was offered is published and its rows deleted; whether it is."""
+        with self._ready:
+            return self._ready.wait_for(
+                lambda: not (self._queue or self._busy), timeout.total_seconds()
+            )
 
     def close(self) -> None:
         """Close the sender."""
@@ -141,6 +157,8 @@ class Publisher(Process):
                 if deadline > now:  # else the row is no longer ours
                     batch.append((event, deadline))
             self._busy = bool(batch)
+            if not batch:  # perhaps the leases of all have ended
+                self._ready.notify_all()
             return batch
 
     def _send(self, batch: list[tuple[Event, float]]) -> None:
@@ -159,9 +177,12 @@ class Publisher(Process):
             for entry, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, AdapterUnavailableError)
         ]
-        self._published += [
+        sent = [
             event.id for (event, _), outcome in zip(batch, outcomes, strict=True) if outcome is None
         ]
+        self._published += sent
+        if self._observers is not None and sent:
+            self._observers.tell(EventsPublished(by="writer", count=len(sent)))
         # An event that the streamer refuses for good stays in the outbox: the relay reports it.
         if again:
             self._put_back(again)

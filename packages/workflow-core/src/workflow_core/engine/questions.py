@@ -8,19 +8,23 @@ from typing import Any
 
 from workflow_core.definition import RunView, Workflow
 from workflow_core.engine.waiter import Question
-from workflow_core.errors import InputError, RunEndedError, RunNotFoundError
-from workflow_core.model import Record
+from workflow_core.errors import DecodeError, InputError, RunEndedError, RunNotFoundError
+from workflow_core.model import Record, RunState
 
-__all__ = ["check_timeout", "check_workflow", "ended", "reached", "view"]
+__all__ = ["check_timeout", "check_workflow", "ended", "reached", "shown", "view"]
 
 
 def reached(workflow: Workflow[Any, Any], run_id: str, status: IntEnum) -> Question:
     """Is it at the status, or past it? Raises RunEndedError when it never will be."""
+    wanted = int(status)
 
-    def question(record: Record | None) -> RunView[Any, Any] | None:
+    def is_there(record: Record) -> bool:
+        return record.status == wanted or wanted in record.passed
+
+    def answer(record: Record | None) -> RunView[Any, Any] | None:
         seen = view(workflow, run_id, record)
         assert record is not None
-        if record.status == int(status) or int(status) in record.passed:
+        if is_there(record):
             return seen
         if record.state.is_finished:
             raise RunEndedError(
@@ -31,17 +35,17 @@ def reached(workflow: Workflow[Any, Any], run_id: str, status: IntEnum) -> Quest
             )
         return None
 
-    return question
+    return Question(lambda record: is_there(record) or record.state.is_finished, answer)
 
 
 def ended(workflow: Workflow[Any, Any], run_id: str) -> Question:
     """Has it ended?"""
 
-    def question(record: Record | None) -> RunView[Any, Any] | None:
+    def answer(record: Record | None) -> RunView[Any, Any] | None:
         seen = view(workflow, run_id, record)
         return seen if seen.state.is_finished else None
 
-    return question
+    return Question(lambda record: record.state.is_finished, answer)
 
 
 def view(workflow: Workflow[Any, Any], run_id: str, record: Record | None) -> RunView[Any, Any]:
@@ -58,6 +62,20 @@ def view(workflow: Workflow[Any, Any], run_id: str, record: Record | None) -> Ru
             run_id=run_id,
             hint=f"It is a run of {record.workflow!r}" if record is not None else "",
         )
+    if not record.data and record.state in (
+        RunState.DATA_DELETED,
+        RunState.REQUESTED_DATA_DELETED,
+    ):
+        raise DecodeError(
+            f"the data of run {run_id} was deleted", workflow=workflow.name, run_id=run_id
+        )
+    return shown(workflow, record, workflow.decode(record.data, run_id=run_id))
+
+
+def shown(
+    workflow: Workflow[Any, Any], record: Record, data: Any, *, stale: bool = False
+) -> RunView[Any, Any]:
+    """The record with its data decoded."""
     return RunView(
         workflow=record.workflow,
         run_id=record.run_id,
@@ -65,13 +83,14 @@ def view(workflow: Workflow[Any, Any], run_id: str, record: Record | None) -> Ru
         status=workflow.status(record.status),
         state=record.state,
         version=record.version,
-        data=workflow.decode(record.data, run_id=run_id),
+        data=data,
         reason=record.reason,
         last_error=record.last_error,
         attempts=record.attempts,
         created_at=record.created_at,
         updated_at=record.updated_at,
         next_try_at=record.next_try_at,
+        stale=stale,
     )
 
 

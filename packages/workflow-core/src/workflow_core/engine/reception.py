@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from workflow_core.engine.holding import Holding
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lane import BATCH, Lane
+from workflow_core.engine.observers import Observers
 from workflow_core.engine.process import Process
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.window import Window
 from workflow_core.errors import ClosedError
-from workflow_core.model import Event
-from workflow_core.ports import Delivery, EventStreamer, Receiver, Shards
+from workflow_core.model import Event, EventSkipped, Record, SkipReason
+from workflow_core.ports import Clock, Delivery, EventStreamer, Receiver, Shards
 
 __all__ = ["Reception"]
 
@@ -36,6 +38,8 @@ class Reception(Process):
         lane: what it receives for.
         shards: the number of shards, or None where the streamer balances its members itself.
         may_receive: asked before each receive; False while events cannot be published fast enough.
+        clock: for how long it has received nothing.
+        holdings: hold deliveries back until they have seen to them.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class Reception(Process):
         identity: Identity,
         shards: int | None,
         may_receive: Callable[[], bool],
+        clock: Clock,
+        holdings: Sequence[Holding] = (),
     ) -> None:
         self.name = f"{lane.name} reception"
         self._lane = lane
@@ -57,11 +63,15 @@ class Reception(Process):
         self._identity = identity
         self._shards = shards
         self._may_receive = may_receive
+        self._clock = clock
+        self._holdings = holdings
         self._receiver: Receiver[Event] | None = None
         self._reading: frozenset[int] = frozenset()
         self._retired: list[Receiver[Event]] = []
         self._held: frozenset[int] = frozenset()
         self._changed = threading.Condition()
+        self._listened = False  # at its last poll, and there was nothing
+        self._in_vain_since: float | None = None
         self._closing = False
 
     def poll(self, wait: timedelta) -> bool:
@@ -71,6 +81,11 @@ class Reception(Process):
         self._close_retired()
         crowded = self._window.crowded()
         received = self._receive(min(wait, _WHILE_BUSY) if crowded or self._retired else wait)
+        if not self._listened:
+            self._in_vain_since = None
+        elif self._in_vain_since is None:
+            self._in_vain_since = self._clock.monotonic()
+        self._release()
         if crowded and not received:
             self._window.ease()
         return acked or received
@@ -94,7 +109,34 @@ class Reception(Process):
         with self._changed:
             return index not in self._reading and not self._retired
 
+    # -- for health; any thread ----------------------------------------------------------------
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """What it reads."""
+        return self._lane.topics
+
+    @property
+    def consumer(self) -> str:
+        """By which name."""
+        return self._lane.name
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether nobody else reads any of it, as far as roles say."""
+        return self._shards is not None and len(self._reading) == self._shards
+
+    @property
+    def in_vain_for(self) -> timedelta:
+        """For how long it has asked, was handed nothing, and has had nothing in hand."""
+        since = self._in_vain_since
+        return timedelta(seconds=0.0 if since is None else self._clock.monotonic() - since)
+
     # -- stop ----------------------------------------------------------------------------------
+
+    def has(self, record: Record) -> bool:
+        """Whether an event of the run as it is, is held back. Any thread."""
+        return any(holding.has(record) for holding in self._holdings)
 
     def wake(self) -> None:
         """End a wait for shards."""
@@ -133,8 +175,11 @@ class Reception(Process):
             self._reading = held
 
     def _receive(self, wait: timedelta) -> bool:
+        self._listened = False
         if self._receiver is None:
             self._await_shards(wait)
+            return False
+        if any(holding.is_full for holding in self._holdings):
             return False
         if not self._may_receive():
             self._await_publisher(wait)
@@ -144,8 +189,37 @@ class Reception(Process):
             return self._make_room()
         deliveries = self._receiver.recv_many(min(room, BATCH), wait)
         if deliveries:
-            self._window.admit(self._lane, self._receiver, deliveries)
+            self._admit(self._receiver, deliveries)
+        self._listened = not (deliveries or self._lane.in_hand or self._retired)
         return bool(deliveries)
+
+    def _admit(self, receiver: Receiver[Event], deliveries: Sequence[Delivery[Event]]) -> None:
+        for holding in self._holdings:
+            deliveries = holding.hold(receiver, deliveries)
+        if self._lane.observers is not None:
+            self._tell_filtered(self._lane.observers, deliveries)
+        self._window.admit(self._lane, receiver, deliveries)
+
+    def _tell_filtered(self, observers: Observers, deliveries: Sequence[Delivery[Event]]) -> None:
+        lane = self._lane
+        others = Counter(d.event.status for d in deliveries if not lane.is_for_us(d.event))
+        for status, count in others.items():
+            step = lane.steps.get(status)
+            if step is not None:  # else it is a status of timers alone, read to arm them
+                observers.tell(
+                    EventSkipped(
+                        workflow=lane.workflow.name,
+                        process=lane.process_of(step),
+                        reason=SkipReason.NOT_OURS,
+                        count=count,
+                    )
+                )
+
+    def _release(self) -> None:
+        """What was held goes on, once it is seen to."""
+        for holding in self._holdings:
+            for receiver, deliveries in holding.release():
+                self._window.admit(self._lane, receiver, deliveries)
 
     def _make_room(self) -> bool:
         """A slow step's backlog must not keep the lane's other steps from their work.
@@ -199,8 +273,12 @@ class Reception(Process):
     def _close_retired(self) -> None:
         if not self._retired:
             return
-        done = [r for r in self._retired if not self._window.holds(r)]
+        done = [r for r in self._retired if not self._holds(r)]
         for receiver in done:
             receiver.close()
         with self._changed:
             self._retired = [r for r in self._retired if r not in done]
+
+    def _holds(self, receiver: Receiver[Event]) -> bool:
+        held = any(holding.holds(receiver) for holding in self._holdings)
+        return held or self._window.holds(receiver)

@@ -120,6 +120,7 @@ class Reconciler(Process):
                 "workflow %r: %d runs stood still and were nudged",
                 self._lane.workflow.name,
                 self._filed,
+                extra={"workflow": self._lane.workflow.name, "process_name": self.name},
             )
         self._filed = 0
         self._query = None

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from workflow_core.engine.gate import Gate
+from workflow_core.engine.observers import Observers
 from workflow_core.engine.process import Process
+from workflow_core.engine.telling import of_event
 from workflow_core.errors import AdapterError, AdapterUnavailableError
-from workflow_core.model import UNSTAMPED, Event, OutboxEvent
+from workflow_core.model import UNSTAMPED, Event, EventsPublished, OutboxEvent
 from workflow_core.ports import Capability, Clock, EventSender, EventStreamer, RecordStore
 
 __all__ = ["Relay"]
@@ -40,6 +42,7 @@ class Relay(Process):
         workflows: whose events it relays.
         joined: whether an event can be moved within one transaction.
         gate: open while this process may relay.
+        observers: told what was published.
     """
 
     name = "relay"
@@ -53,6 +56,7 @@ class Relay(Process):
         joined: bool,
         gate: Gate,
         clock: Clock,
+        observers: Observers | None = None,
     ) -> None:
         self._store = store
         self._streamer = streamer
@@ -60,6 +64,7 @@ class Relay(Process):
         self._joined = joined
         self._gate = gate
         self._clock = clock
+        self._observers = observers
         self._sender: EventSender | None = None
         self._look_at = 0.0
         self._lock = threading.Lock()
@@ -149,6 +154,7 @@ class Relay(Process):
             moved = [_as_of_now(filed) for filed in events if filed.id in ours]
             if moved:
                 self._streamer.send_within(transaction, moved)
+        self._tell(len(moved))
 
     def _publish(self, events: Sequence[OutboxEvent]) -> None:
         if self._sender is None:
@@ -167,7 +173,9 @@ class Relay(Process):
                     filed.event.run_id,
                     filed.event.topic,
                     outcome,
+                    extra=of_event(filed.event, process_name=self.name),
                 )
+        self._tell(len(published))
         if published:
             self._store.delete_outbox_events(published)
         if refused:
@@ -175,6 +183,10 @@ class Relay(Process):
         if unsent:
             self._store.delay_outbox_events(unsent, _NOW)
             raise AdapterUnavailableError(f"{len(unsent)} events could not be published")
+
+    def _tell(self, published: int) -> None:
+        if self._observers is not None and published:
+            self._observers.tell(EventsPublished(by="relay", count=published))
 
 
 def _as_of_now(filed: OutboxEvent) -> Event:

@@ -23,6 +23,9 @@ class Runtime(ABC):
     manual: bool
     """Whether somebody else polls the processes."""
 
+    def forked(self) -> None:  # noqa: B027 - one without threads has nothing to lose
+        """In a forked child: threads stayed with the parent."""
+
     @abstractmethod
     def bodies(self) -> AsyncBodies:
         """Where async steps run."""
@@ -35,6 +38,10 @@ class Runtime(ABC):
     def errand(self, call: Callable[[], T]) -> Future[T]:
         """Run a short blocking call for asyncio code."""
 
+    def aside(self, call: Callable[[], T]) -> Future[T]:
+        """The same for a call that must not wait behind those."""
+        return self.errand(call)
+
 
 class ThreadRuntime(Runtime):
     """Threads, started when they are first needed."""
@@ -44,6 +51,12 @@ class ThreadRuntime(Runtime):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._errands = Errands()
+        self._aside = Errands(threads=2)
+
+    def forked(self) -> None:
+        """Begin without any."""
+        self._errands.forked()
+        self._aside.forked()
 
     def bodies(self) -> AsyncBodies:
         """A loop on a thread of its own."""
@@ -56,3 +69,7 @@ class ThreadRuntime(Runtime):
     def errand(self, call: Callable[[], T]) -> Future[T]:
         """On one of a few threads."""
         return self._errands.submit(call)
+
+    def aside(self, call: Callable[[], T]) -> Future[T]:
+        """On one of two threads that nothing else has to do with."""
+        return self._aside.submit(call)

@@ -2,8 +2,9 @@
 
 A body that has been running for half a minute gets a durable copy of its event in the outbox, due
 only when nobody renews it any more; what was delivered is acked, so that no cursor stands still
-behind it. If this process dies the copy comes due and the step runs elsewhere. The same round tells
-long-running steps that their run was cancelled or moved on.
+behind it. If this process dies the copy comes due and the step runs elsewhere; it is suspect then.
+The same round tells long-running steps that their run was cancelled or moved on. What exceeds its
+step's timeout is given up (`deadlines`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import threading
 from datetime import timedelta
 
 from workflow_core.engine.bodies import AsyncBodies
+from workflow_core.engine.deadlines import Deadlines
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
+from workflow_core.engine.suspicion import suspected
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.window import Window
 from workflow_core.ports import Clock, RecordStore
@@ -52,12 +55,15 @@ class Safety(Process):
         self._next_round = clock.monotonic() + _ROUND
         self._renewed_at = clock.monotonic()
         self._ended = threading.Event()
+        self._deadlines = Deadlines(window, clock, bodies)
 
     def poll(self, wait: timedelta) -> bool:
         """One round, when its time has come."""
+        if self._deadlines.give_up_overdue():
+            return True
         rest = self._next_round - self._clock.monotonic()
         if rest > 0:
-            self._ended.wait(min(rest, wait.total_seconds()))
+            self._ended.wait(min(rest, wait.total_seconds(), self._deadlines.rest()))
             return False
         self._next_round = self._clock.monotonic() + _ROUND
         self._bodies.watch()
@@ -70,7 +76,8 @@ class Safety(Process):
         """The next round, while anything runs."""
         if not self._window.executing(0):
             return None
-        return timedelta(seconds=max(0.0, self._next_round - self._clock.monotonic()))
+        rest = min(self._next_round - self._clock.monotonic(), self._deadlines.rest())
+        return timedelta(seconds=max(0.0, rest))
 
     def wake(self) -> None:
         """End a wait for good: only a stop does."""
@@ -83,7 +90,7 @@ class Safety(Process):
             found = look_up(self._store, {i.event.run_id: i.event.version for i in part})
             for item in part:
                 record = found.get(item.event.run_id)
-                item.cancelled = record is None or record.version > item.event.version
+                item.moved_on = record is None or record.version > item.event.version
 
     def _renew_copies(self) -> None:
         now = self._clock.monotonic()
@@ -99,7 +106,7 @@ class Safety(Process):
         items = [item for item in long if not item.safety_copy]
         for start in range(0, len(items), _BATCH):
             part = items[start : start + _BATCH]
-            copies = [file_again(i.event, self._identity, delay=_COPY_DUE) for i in part]
+            copies = [file_again(suspected(i.event), self._identity, delay=_COPY_DUE) for i in part]
             self._journal.file(copies)
             for item, copy in zip(part, copies, strict=True):
                 item.safety_copy = copy.id

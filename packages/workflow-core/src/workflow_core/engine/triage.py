@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from workflow_core.definition import Step
-from workflow_core.model import Event, EventKind, Record
+from workflow_core.model import Event, EventKind, Record, SkipReason
 
-__all__ = ["Triage", "Verdict", "needs_time", "triage"]
+__all__ = ["Triage", "Verdict", "needs_time", "triage", "why_dropped"]
 
 _NOW = timedelta(0)
 
@@ -68,6 +68,17 @@ def triage(event: Event, record: Record | None, step: Step, now: datetime | None
         if rest > _NOW:
             return Triage(Verdict.EARLY, rest)
     return _RUN
+
+
+def why_dropped(event: Event, record: Record | None) -> SkipReason:
+    """For observers: what made `triage` drop it, or the worker give it up."""
+    if record is None:
+        return SkipReason.NOT_FOUND
+    if record.version != event.version:
+        return SkipReason.STALE
+    if not record.state.is_driven:
+        return SkipReason.STOPPED
+    return SkipReason.SKIPPED if record.skipped else SkipReason.OTHER_STATUS
 
 
 def _time_to_wait(event: Event, record: Record, step: Step, now: datetime) -> timedelta:

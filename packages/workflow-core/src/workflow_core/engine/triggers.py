@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import IntEnum
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from workflow_core.definition import Workflow
+from workflow_core.definition import Trigger, Workflow
 from workflow_core.engine.core import Core
-from workflow_core.engine.patience import patiently
+from workflow_core.engine.ledger import Ledger
+from workflow_core.engine.searching import searchable
 from workflow_core.engine.transition import Transition
 from workflow_core.errors import (
     InputError,
@@ -19,37 +18,14 @@ from workflow_core.errors import (
     VersionConflictError,
     WorkflowError,
 )
-from workflow_core.model import uuid_from_key
+from workflow_core.model import Work, WorkKind, names, uuid_from_key
 from workflow_core.ports import Write
 
-__all__ = ["Trigger", "Triggers"]
-
-DataT = TypeVar("DataT")
+__all__ = ["Triggers"]
 
 _BATCH = 500
 _TEXT_LIMIT = 255  # characters; what every database can index
 _NOW = timedelta(0)
-
-
-@dataclass(frozen=True)
-class Trigger(Generic[DataT]):
-    """One run to be begun.
-
-    Attributes:
-        foreign_id: the business key, 1 to 255 characters; at most one live run has it.
-        data: the run's data.
-        status: where it begins; None: at the workflow's start.
-        idempotency_key: the same key answers the same run, for as long as the run is kept.
-        start_at: not before this time, by the store's clock; aware.
-        headers: travel with every event of the run, e.g. a trace context.
-    """
-
-    foreign_id: str
-    data: DataT
-    status: IntEnum | None = None
-    idempotency_key: str | None = None
-    start_at: datetime | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Triggers:
@@ -58,77 +34,107 @@ class Triggers:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def trigger(self, workflow: Workflow[Any, Any], trigger: Trigger[Any]) -> str:
-        """Begin one run; answers its id, or raises what `trigger_many` would have answered."""
-        outcome = self.trigger_many(workflow, [trigger])[0]
+    def trigger(
+        self,
+        workflow: Workflow[Any, Any],
+        trigger: Trigger[Any],
+        ledger: Ledger,
+        *,
+        reason: str = "",
+    ) -> str:
+        """Begin one run; answers its id, or raises what `trigger_many` would have answered.
+
+        `reason` is kept with its first version.
+        """
+        outcome = self.trigger_many(workflow, [trigger], ledger, reason=reason)[0]
         if isinstance(outcome, WorkflowError):
             raise outcome
         return outcome
 
     def trigger_many(
-        self, workflow: Workflow[Any, Any], triggers: Sequence[Trigger[Any]]
+        self,
+        workflow: Workflow[Any, Any],
+        triggers: Sequence[Trigger[Any]],
+        ledger: Ledger,
+        *,
+        reason: str = "",
     ) -> list[str | WorkflowError]:
         """Begin many runs, a transaction per 500; a run id or an error for each, in order."""
         workflow.check()
-        now = self._now_if_needed(triggers)
+        self._core.timers.learn(workflow)
+        delayed = any(trigger.start_at is not None for trigger in triggers)
+        now = ledger.now() if delayed else None
         answers: list[str | WorkflowError] = []
         for start in range(0, len(triggers), _BATCH):
-            answers += self._batch(workflow, triggers[start : start + _BATCH], now)
+            batch = triggers[start : start + _BATCH]
+            answers += self._batch(workflow, batch, now, ledger, reason)
         return answers
 
     def _batch(
-        self, workflow: Workflow[Any, Any], triggers: Sequence[Trigger[Any]], now: datetime | None
+        self,
+        workflow: Workflow[Any, Any],
+        triggers: Sequence[Trigger[Any]],
+        now: datetime | None,
+        ledger: Ledger,
+        reason: str,
     ) -> list[str | WorkflowError]:
         answers: list[str | WorkflowError] = []
         writes: dict[str, Write] = {}
         for trigger in triggers:
             try:
-                write = self._first_version(workflow, trigger, now)
+                write = self.first_version(workflow, trigger, now, reason)
             except InputError as error:
                 answers.append(error)
             else:
                 writes.setdefault(write.record.run_id, write)
                 answers.append(write.record.run_id)
-        failures = self._begin(list(writes.values()))
+        failures = _begin(list(writes.values()), ledger)
         return [
             failures.get(answer, answer) if isinstance(answer, str) else answer
             for answer in answers
         ]
 
-    def _begin(self, writes: Sequence[Write]) -> dict[str, WorkflowError]:
-        """Write them; by run id, why a run with this id does not exist now."""
-        outcomes = patiently(lambda: self._core.journal.commit(writes), self._core.crew.manual)
-        # A conflict of versions: begun by the same key earlier, or by a try whose answer was lost.
-        failures: dict[str, WorkflowError] = {
-            write.record.run_id: outcome
-            for write, outcome in zip(writes, outcomes, strict=True)
-            if outcome is not None and not isinstance(outcome, VersionConflictError)
-        }
-        in_progress = [
-            run_id for run_id, error in failures.items() if isinstance(error, RunInProgressError)
-        ]
-        if in_progress:
-            # the same key may have begun a run that has ended, before the other one began
-            known = patiently(
-                lambda: self._core.store.lookup_many(in_progress, primary=True),
-                self._core.crew.manual,
-            )
-            for run_id in known:
-                del failures[run_id]
-        return failures
-
-    def _first_version(
-        self, workflow: Workflow[Any, Any], trigger: Trigger[Any], now: datetime | None
+    def first_version(
+        self,
+        workflow: Workflow[Any, Any],
+        trigger: Trigger[Any],
+        now: datetime | None,
+        reason: str = "",
     ) -> Write:
+        """What begins the run; `now` is the store's, needed where the trigger has a time.
+
+        Raises:
+            InputError: something given cannot be taken.
+        """
         check_foreign_id(trigger.foreign_id)
-        return Transition(workflow, "", self._core.identity).triggered(
-            run_id=self._run_id(workflow, trigger),
+        run_id, status = self._run_id(workflow, trigger), _first_status(workflow, trigger)
+        write = Transition(workflow, "", self._core.identity).triggered(
+            run_id=run_id,
             foreign_id=trigger.foreign_id,
-            status=_first_status(workflow, trigger),
+            status=status,
             data=workflow.encode(trigger.data),
-            headers=_checked_headers(trigger.headers),
+            headers=self._headers(workflow, run_id, status, trigger),
             delay=_delay(trigger.start_at, now),
+            reason=reason,
         )
+        return searchable(write, workflow, trigger.data)
+
+    def _headers(
+        self, workflow: Workflow[Any, Any], run_id: str, status: int, trigger: Trigger[Any]
+    ) -> dict[str, str]:
+        headers = _checked_headers(trigger.headers)
+        if self._core.observers is None:
+            return headers
+        begun = Work(
+            kind=WorkKind.TRIGGER,
+            workflow=workflow.name,
+            process=names.TRIGGER_PROCESS,
+            name="",
+            run_id=run_id,
+            status=workflow.status(status).name,
+            headers=headers,
+        )
+        return dict(self._core.observers.begun(begun))
 
     def _run_id(self, workflow: Workflow[Any, Any], trigger: Trigger[Any]) -> str:
         key = trigger.idempotency_key
@@ -141,10 +147,26 @@ class Triggers:
             )
         return uuid_from_key(workflow.name, key)
 
-    def _now_if_needed(self, triggers: Sequence[Trigger[Any]]) -> datetime | None:
-        if any(trigger.start_at is not None for trigger in triggers):
-            return patiently(self._core.store.now, self._core.crew.manual)
-        return None
+
+def _begin(writes: Sequence[Write], ledger: Ledger) -> dict[str, WorkflowError]:
+    """Write them; by run id, why a run with this id does not exist now."""
+    if not writes:
+        return {}
+    outcomes = ledger.commit(writes)
+    # A conflict of versions: begun by the same key earlier, or by a try whose answer was lost.
+    failures: dict[str, WorkflowError] = {
+        write.record.run_id: outcome
+        for write, outcome in zip(writes, outcomes, strict=True)
+        if outcome is not None and not isinstance(outcome, VersionConflictError)
+    }
+    in_progress = [
+        run_id for run_id, error in failures.items() if isinstance(error, RunInProgressError)
+    ]
+    if in_progress:
+        # the same key may have begun a run that has ended, before the other one began
+        for run_id in ledger.lock(in_progress):
+            del failures[run_id]
+    return failures
 
 
 def _first_status(workflow: Workflow[Any, Any], trigger: Trigger[Any]) -> int:

@@ -10,8 +10,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
@@ -21,12 +22,27 @@ from workflow_core.ports import Clock, RecordStore
 
 __all__ = ["Question", "Waiter"]
 
-Question: TypeAlias = Callable[[Record | None], Any]
-"""Given the record as it is (None: there is none): the answer; None: not yet; or it raises."""
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a run.
+
+    Attributes:
+        is_settled: whether a record, perhaps not yet stamped by the store, will be answered at
+            all: what a commit of this process does not settle need not be looked up.
+        answer: given the record as it is (None: there is none): the answer; None: not yet; or it
+            raises.
+    """
+
+    is_settled: Callable[[Record], bool]
+    answer: Callable[[Record | None], Any]
+
 
 _FIRST_POLL = 0.01  # seconds; grows while nothing happens
 _LAST_POLL = 0.25
 _GROWTH = 1.5
+_SHARE = 10  # looking all of them up is at most one part in so many of the time
+_LONGEST_PAUSE = 10.0  # seconds, also when a store that stood still took minutes to answer
 _BATCH = 1000
 
 
@@ -45,13 +61,21 @@ class Waiter(Process):
         self._store = store
         self._start = start
         self._clock = clock
+        self._is_closed = False
+        self._begin()
+
+    def _begin(self) -> None:
         self._asked: dict[str, dict[Future[Any], Question]] = defaultdict(dict)
         self._fresh: set[str] = set()
         self._news = threading.Condition()
         self._interval = _FIRST_POLL
         self._next_poll = 0.0
         self._all_by = 0.0  # however busy this process is, all are looked up by then
-        self._is_closed = False
+        self._all_take = 0.0  # seconds that it took to look all of them up the last time
+
+    def forked(self) -> None:
+        """In a forked child: whoever waits does so in the parent."""
+        self._begin()
 
     def ask(self, run_id: str, question: Question) -> Future[Any]:
         """A future of the question's answer; cancel it when nobody waits any more.
@@ -83,24 +107,32 @@ class Waiter(Process):
             self._settle(run_id, future, error=error)
 
     def notice(self, records: Sequence[Record]) -> None:
-        """This process has written these records."""
+        """This process has written these records: those that settle a question are looked up."""
         if not self._asked:
             return
         with self._news:
-            fresh = [record.run_id for record in records if record.run_id in self._asked]
+            fresh = [
+                record.run_id
+                for record in records
+                if record.run_id in self._asked
+                and any(asked.is_settled(record) for asked in self._asked[record.run_id].values())
+            ]
             if fresh:
                 self._fresh.update(fresh)
                 self._news.notify()
 
     def poll(self, wait: timedelta) -> bool:
         """Answer what can be answered."""
-        run_ids = self._choose(wait)
+        run_ids, are_all = self._choose(wait)
+        began = self._clock.monotonic()
         answered = False
         for start in range(0, len(run_ids), _BATCH):
             part = run_ids[start : start + _BATCH]
             found = look_up(self._store, dict.fromkeys(part, 1))
             for run_id in part:
                 answered |= self._answer(run_id, found.get(run_id))
+        if are_all:
+            self._all_take = self._clock.monotonic() - began
         if answered:
             self._interval = _FIRST_POLL
         return answered
@@ -114,7 +146,8 @@ class Waiter(Process):
         with self._news:
             self._news.notify()
 
-    def _choose(self, wait: timedelta) -> list[str]:
+    def _choose(self, wait: timedelta) -> tuple[list[str], bool]:
+        """The runs to look up now, and whether they are all that are awaited."""
         with self._news:
             if not self._fresh and wait:
                 rest = self._next_poll - self._clock.monotonic() if self._asked else _LAST_POLL
@@ -123,21 +156,26 @@ class Waiter(Process):
             if self._fresh and now < self._all_by:
                 run_ids = list(self._fresh)
                 self._fresh.clear()
-                self._next_poll = min(self._next_poll, now + self._interval)
-                return run_ids
+                self._next_poll = min(self._next_poll, now + self._pause)
+                return run_ids, False
             if not self._asked or (wait and now < self._next_poll):
-                return []
+                return [], False
             self._interval = min(self._interval * _GROWTH, _LAST_POLL)
-            self._next_poll = now + self._interval
-            self._all_by = now + _LAST_POLL
+            self._next_poll = now + self._pause
+            self._all_by = now + max(_LAST_POLL, self._pause)
             self._fresh.clear()
-            return list(self._asked)
+            return list(self._asked), True
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between two looks at all of them: the more they are, the longer."""
+        return max(self._interval, min(self._all_take * _SHARE, _LONGEST_PAUSE))
 
     def _answer(self, run_id: str, record: Record | None) -> bool:
         answered = False
         for future, question in self._questions(run_id):
             try:
-                answer = question(record)
+                answer = question.answer(record)
             except Exception as error:
                 self._settle(run_id, future, error=error)
                 answered = True

@@ -14,8 +14,7 @@ Rules it keeps:
 - Nothing waits long between its look-up and its start: a worker claims only as many items as it
   will have begun within ~50 ms, and what a slow body blocks is taken back and looked up again.
 - Finished work is flushed when its chunk is done, the batch is full, or after ~20 ms.
-
-Any thread may call any method.
+- What a process may have died of is begun alone (`quarantine`).
 """
 
 from __future__ import annotations
@@ -24,9 +23,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import TypeAlias
 
+from workflow_core.engine.executing import Executing
+from workflow_core.engine.in_hand import InHand
 from workflow_core.engine.lane import BATCH, FRESH, Chunk, Finished, Item, Lane, Receipt
+from workflow_core.engine.waiting import Waiting
 from workflow_core.model import Event, Record
 from workflow_core.ports import Clock, Delivery, Receiver, Write
 
@@ -40,7 +43,7 @@ FLUSH_AFTER = 0.02  # seconds a finished item may wait for others
 
 
 class Window:
-    """See the module's text.
+    """See the module's text. Any thread may call any method.
 
     Args:
         clock: for ages, by its monotonic side.
@@ -48,17 +51,14 @@ class Window:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        self._done = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
-        self._lanes: list[Lane] = []
-        self._turns: deque[tuple[Lane, int]] = deque()
-        self._items: dict[tuple[str, int, int], Item] = {}
-        self._runs: dict[str, deque[Item]] = {}
+        self.lock = threading.Lock()  # for the fields of its lanes too
+        self._work = threading.Condition(self.lock)
+        self._done = threading.Condition(self.lock)
+        self._room = threading.Condition(self.lock)
+        self._in_hand = InHand()
+        self._waiting = Waiting()
         self._chunks: set[Chunk] = set()
-        self._executing: set[Item] = set()
-        self._postponed: list[tuple[float, Item]] = []
+        self._executing = Executing()
         self._finished: deque[Finished] = deque()
         self._idle_workers = 0
         self._closing = False
@@ -69,13 +69,12 @@ class Window:
 
     def add_lane(self, lane: Lane) -> None:
         """Serve one more pool."""
-        with self._lock:
-            self._lanes.append(lane)
-            self._turns.extend((lane, status) for status in lane.steps)
+        with self.lock:
+            self._waiting.add_lane(lane)
 
     def room(self, lane: Lane, wait: timedelta) -> int:
         """How many more items the lane may receive; waits for some room at most `wait`."""
-        with self._lock:
+        with self.lock:
             if lane.in_hand >= LANE_LIMIT or self._closing:
                 self._room.wait(wait.total_seconds())
             return 0 if self._closing else max(0, LANE_LIMIT - lane.in_hand)
@@ -85,7 +84,7 @@ class Window:
     ) -> None:
         """Take over deliveries; those that are not for this lane are done at once."""
         now = self._clock.monotonic()
-        with self._lock:
+        with self.lock:
             if self._closing:
                 return
             for delivery in deliveries:
@@ -94,68 +93,56 @@ class Window:
                 if not lane.is_for_us(event):
                     lane.to_ack.append(receipt)
                     continue
-                known = self._items.get((event.run_id, event.version, event.status))
+                known = self._in_hand.find(event)
                 if known is not None:
-                    known.receipts.append(receipt)
+                    known.deliver(receipt)
                     continue
-                self._add(Item(lane, event, receipt, now))
+                item = Item(lane, event, receipt, now)
+                if self._in_hand.add(item):
+                    self._waiting.add(item)
             self._work.notify()
         self.ease()
 
-    def _add(self, item: Item) -> None:
-        event = item.event
-        self._items[item.key] = item
-        item.lane.in_hand += 1
-        waiting = self._runs.get(event.run_id)
-        if waiting is None:
-            self._runs[event.run_id] = deque()
-            item.lane.queues[event.status].append(item)
-        else:
-            waiting.append(item)
-
     def has(self, record: Record) -> bool:
         """Whether the run is in hand as it is."""
-        with self._lock:
-            return (record.run_id, record.version, record.status) in self._items
+        with self.lock:
+            return self._in_hand.has(record)
 
     def take_acks(self, lane: Lane) -> list[Receipt]:
         """Receipts of settled items, to be acked by the lane's reception."""
-        with self._lock:
+        with self.lock:
             receipts, lane.to_ack = lane.to_ack, []
             return receipts
 
     def give_back_acks(self, lane: Lane, receipts: Iterable[Receipt]) -> None:
         """They could not be acked now."""
-        with self._lock:
+        with self.lock:
             lane.to_ack[:0] = receipts
 
     def holds(self, receiver: Receiver[Event]) -> bool:
         """Whether anything in hand, or to be acked, came from this receiver."""
-        with self._lock:
-            return any(
-                source is receiver for item in self._items.values() for source, _ in item.receipts
-            ) or any(source is receiver for lane in self._lanes for source, _ in lane.to_ack)
+        with self.lock:
+            receipts = chain.from_iterable(item.receipts for item in self._in_hand.all())
+            to_ack = chain.from_iterable(lane.to_ack for lane in self._waiting.lanes)
+            return any(source is receiver for source, _ in chain(receipts, to_ack))
 
     def crowded(self) -> bool:
         """Whether received work waits to be begun."""
-        with self._lock:
-            return self._could_begin() > 0
-
-    def _could_begin(self) -> int:
-        return sum(lane.could_begin() for lane in self._lanes)
+        with self.lock:
+            return self._waiting.could_begin() > 0
 
     def ease(self) -> None:
         """Take back what a slow body blocks, and ask for workers if all are in slow bodies."""
         now = self._clock.monotonic()
-        with self._lock:
-            self._bring_back_postponed()
+        with self.lock:
+            self._bring_back_postponed(now)
             for chunk in self._chunks:
                 if chunk.pending and chunk.body_age(now) > FRESH:
                     self._requeue(chunk.take_back())
                     self._done.notify()
             # More threads help only where bodies wait for something; else they fight for Python.
             waits = [chunk.waits(now) for chunk in self._chunks]
-            more = self._could_begin() if all(waits) and not self._closing else 0
+            more = self._waiting.could_begin() if all(waits) and not self._closing else 0
             if more and self._idle_workers:
                 self._work.notify()
                 more = 0
@@ -168,29 +155,24 @@ class Window:
         It is the caller's now, to be settled or put back.
         """
         now = self._clock.monotonic()
-        with self._lock:
+        with self.lock:
             if lane.in_hand < LANE_LIMIT or self._closing:
                 return []
-            bodies = dict(lane.pace)
-            for item in self._executing:
-                if item.lane is lane:
-                    status, age = item.event.status, now - item.started_at
-                    bodies[status] = max(bodies.get(status, 0.0), age)
             return [
                 entry
-                for status, seconds in bodies.items()
-                for entry in lane.excess(lane.steps[status], seconds)
+                for status, pace in self._executing.paces(lane, now).items()
+                for entry in lane.excess(lane.steps[status], pace)
             ]
 
     # -- workers -------------------------------------------------------------------------------
 
     def claim(self, wait: timedelta) -> Chunk | None:
         """Items of one step to be looked up and run; None when there are none within `wait`."""
-        with self._lock:
+        with self.lock:
             chunk = self._next_chunk()
             if chunk is None and wait:
                 self._idle_workers += 1
-                self._work.wait(wait.total_seconds())
+                self._work.wait(min(wait.total_seconds(), self._until_due()))
                 self._idle_workers -= 1
                 chunk = self._next_chunk()
             return chunk
@@ -198,35 +180,57 @@ class Window:
     def _next_chunk(self) -> Chunk | None:
         if self._closing:
             return None
-        self._bring_back_postponed()
-        for _ in range(len(self._turns)):
-            self._turns.rotate(-1)
-            lane, status = self._turns[-1]
-            step = lane.steps[status]
-            if lane.free(step) > 0 and lane.queues[status]:
-                chunk = lane.take(step)
-                self._chunks.add(chunk)
-                return chunk
-        return None
+        now = self._clock.monotonic()
+        self._bring_back_postponed(now)
+        chunk = self._waiting.next_chunk(now, is_quiet=not (self._chunks or self._executing))
+        if chunk is not None:
+            self._chunks.add(chunk)
+        return chunk
+
+    def _until_due(self) -> float:
+        due = self._waiting.next_due()
+        return float("inf") if due is None else max(0.0, due - self._clock.monotonic())
 
     def looked_up(self, chunk: Chunk, ready: Items, done: Items, later: Items) -> None:
         """Of a chunk's pending items these are to run, these done, these to be looked up again."""
-        with self._lock:
+        with self.lock:
             if self._closing:  # they were dropped with the entrance
                 return
             chunk.pending = deque(ready)
+            self._waiting.set_apart(chunk)
             self._settle(done)
-            due = self._clock.monotonic() + LOOK_AGAIN
-            self._postponed.extend((due, item) for item in later)
+            self._waiting.postpone(self._clock.monotonic() + LOOK_AGAIN, later)
 
-    def begin(self, item: Item) -> bool:
-        """Its body starts now; False: nothing is begun any more, put it back."""
-        with self._lock:
-            if self._closing:
+    def begin(self, item: Item, record: Record) -> bool:
+        """Its body starts now on this record; False: nothing is begun any more, put it back."""
+        with self.lock:
+            now = self._clock.monotonic()
+            if self._closing or not self._waiting.may_begin(item, now):
                 return False
-            item.started_at = self._clock.monotonic()
-            self._executing.add(item)
+            item.record = record
+            self._executing.begin(item, now)
             return True
+
+    def returned(self, item: Item) -> bool:
+        """Its body has returned; False: it was given up before, and what it answers is void."""
+        with self.lock:
+            self._ended(item)
+            return self._executing.returned(item)
+
+    def late(self, run_id: str) -> Item | None:
+        """What of this run was given up, and has not returned from its body yet."""
+        return self._executing.late(run_id)
+
+    @property
+    def has_late(self) -> bool:
+        """Whether a body that was given up has not returned yet."""
+        return self._executing.has_late
+
+    def begun_as(self, item: Item, event: Event) -> None:
+        """The version that this event tells is the item's from now on: it was written for it."""
+        with self.lock:
+            if not self._closing:  # else it was dropped with the entrance
+                self._in_hand.move(item, event)
 
     def finish(
         self,
@@ -238,20 +242,25 @@ class Window:
         refused: bool = False,
     ) -> None:
         """Its outcome is known; `last`: no other of its chunk will follow right away."""
-        now = self._clock.monotonic()
-        with self._lock:
-            if item in self._executing:
-                self._executing.discard(item)
-                item.lane.learn(item.event.status, now - item.started_at)
+        with self.lock:
+            self._ended(item)
+            now = self._clock.monotonic()
             self._finished.append(Finished(item, before, write, now, refused))
             waiting = len(self._finished)  # the first one starts the time that it waits for others
             if last or waiting == 1 or waiting >= BATCH:
                 self._done.notify()
 
+    def _ended(self, item: Item) -> None:
+        """Its body runs no more, if it ever did."""
+        self._waiting.ended(item)
+        self._executing.end(item, self._clock.monotonic())
+
     def end_chunk(self, chunk: Chunk) -> None:
         """The worker is through with it; async bodies may still be running."""
-        with self._lock:
+        with self.lock:
             self._chunks.discard(chunk)
+            if chunk.suspect is not None and chunk.suspect not in self._executing:
+                self._waiting.ended(chunk.suspect)
             if not chunk.step.is_async:
                 chunk.lane.running[chunk.step.status] -= 1
             self._done.notify()
@@ -259,43 +268,40 @@ class Window:
 
     def end_async(self, lane: Lane, status: int, count: int = 1) -> None:
         """So many async bodies, or items that were claimed for one, no longer run."""
-        with self._lock:
+        with self.lock:
             lane.running[status] -= count
             self._work.notify()
 
     def put_back(self, items: Sequence[Item]) -> None:
         """They were not begun: look them up again later, before all others."""
-        with self._lock:
+        with self.lock:
             self._requeue(items)
 
     def _requeue(self, items: Sequence[Item]) -> None:
-        for item in reversed(items):
-            if self._closing:
-                self._forget(item)
-                continue
-            item.lane.queues[item.event.status].appendleft(item)
+        if self._closing:
+            self._in_hand.forget(items)
+            return
+        self._waiting.put_back(items)
         self._work.notify()
 
     def postpone(self, item: Item, seconds: float) -> None:
-        """Look it up again later: its record has not arrived yet."""
-        with self._lock:
+        """Look it up again later: its record has not arrived yet, or its transaction was lost."""
+        with self.lock:
+            self._ended(item)
             if self._closing:
-                self._forget(item)
+                self._in_hand.forget([item])
             else:
-                self._postponed.append((self._clock.monotonic() + seconds, item))
+                self._waiting.postpone(self._clock.monotonic() + seconds, [item])
 
-    def _bring_back_postponed(self) -> None:
-        if not self._postponed:
-            return
-        now = self._clock.monotonic()
-        self._requeue([item for due, item in self._postponed if due <= now])
-        self._postponed = [(due, item) for due, item in self._postponed if due > now]
+    def _bring_back_postponed(self, now: float) -> None:
+        if self._waiting.bring_back_postponed(now):
+            self._work.notify()
 
     # -- committer -----------------------------------------------------------------------------
 
     def take_finished(self, wait: timedelta) -> list[Finished]:
         """Outcomes to commit together: at most one per run. [] when none come within `wait`."""
-        with self._lock:
+        with self.lock:
             if not self._finished and wait:
                 self._done.wait(wait.total_seconds())
             if wait and self._finished and self._more_come_soon():
@@ -311,25 +317,23 @@ class Window:
 
     def give_back_finished(self, batch: Sequence[Finished]) -> None:
         """The store did not answer: commit them again, before all others."""
-        with self._lock:
+        with self.lock:
             self._finished.extendleft(reversed(batch))
 
     def settle(self, items: Items) -> None:
         """Their outcome is committed, or there is nothing to do for them: they may be acked."""
-        with self._lock:
+        with self.lock:
             self._settle(items)
 
     def _settle(self, items: Items) -> None:
         for item in items:
-            self._drop(item)
-            self._executing.discard(item)
+            self._ended(item)
+            if not self._in_hand.holds(item):  # a stop has dropped it: it comes again, and is stale
+                continue
             item.lane.to_ack.extend(item.receipts)
-            waiting = self._runs[item.event.run_id]
-            if waiting:
-                follower = waiting.popleft()
-                follower.lane.queues[follower.event.status].append(follower)
-            else:
-                del self._runs[item.event.run_id]
+            follower = self._in_hand.release(item)
+            if follower is not None:
+                self._waiting.add(follower)
         self._room.notify_all()
         self._work.notify()
 
@@ -337,54 +341,51 @@ class Window:
 
     def executing(self, longer_than: float) -> list[Item]:
         """Items whose body has been running for so many seconds."""
-        now = self._clock.monotonic()
-        with self._lock:
-            return [i for i in self._executing if now - i.started_at >= longer_than]
+        with self.lock:
+            return self._executing.longer_than(longer_than, self._clock.monotonic())
+
+    def give_up_overdue(self) -> list[Item]:
+        """What has exceeded its step's timeout: the caller finishes it, its body no more."""
+        with self.lock:
+            overdue = self._executing.overdue(self._clock.monotonic())
+            for item in overdue:
+                self._ended(item)
+                self._executing.give_up(item)
+            return overdue
+
+    def next_overdue(self) -> float | None:
+        """When the next body exceeds its step's timeout, by the monotonic clock."""
+        with self.lock:
+            return self._executing.next_overdue()
 
     def let_ack(self, item: Item) -> None:
         """A durable copy drives the item now: what was delivered may be acked at once."""
-        with self._lock:
+        with self.lock:
             item.lane.to_ack.extend(item.receipts)
-            item.receipts = []
+            item.receipts = ()
 
-    def next_postponed(self) -> float | None:
-        """When the first postponed item is due, by the monotonic clock."""
-        with self._lock:
-            return min((due for due, _ in self._postponed), default=None)
+    def next_due(self) -> float | None:
+        """When time alone lets something begin, by the monotonic clock."""
+        with self.lock:
+            return self._waiting.next_due()
 
     def close_entrance(self) -> None:
         """Receive and begin nothing more. What waits to be begun is dropped: it comes again."""
-        with self._lock:
+        with self.lock:
             self._closing = True
+            for lane in self._waiting.lanes:
+                lane.is_stopping = True
             for chunk in self._chunks:
-                for item in chunk.take_back():
-                    self._forget(item)
-            for lane in self._lanes:
-                for queue in lane.queues.values():
-                    while queue:
-                        self._forget(queue.popleft())
-            for _, item in self._postponed:
-                self._forget(item)
-            self._postponed.clear()
-            for waiting in self._runs.values():
-                while waiting:
-                    self._drop(waiting.popleft())
+                self._in_hand.forget(chunk.take_back())
+            self._in_hand.forget(self._waiting.clear())
+            self._in_hand.forget_lines()
             for condition in (self._work, self._done, self._room):
                 condition.notify_all()
 
-    def _forget(self, item: Item) -> None:
-        self._drop(item)
-        for follower in self._runs.pop(item.event.run_id):
-            self._drop(follower)
-
-    def _drop(self, item: Item) -> None:
-        del self._items[item.key]
-        item.lane.in_hand -= 1
-
     def in_hand(self) -> list[Item]:
         """All that is received and not settled."""
-        with self._lock:
-            return list(self._items.values())
+        with self.lock:
+            return self._in_hand.all()
 
     def wait_empty(self, timeout: timedelta) -> bool:
         """After `close_entrance`: wait until all that was begun is committed."""
@@ -395,5 +396,5 @@ class Window:
             rest = end - self._clock.monotonic()
             if rest <= 0:
                 return False
-            with self._lock:
+            with self.lock:
                 self._room.wait(min(rest, 0.05))

@@ -1,4 +1,4 @@
-"""All four ports in memory: complete, quick, and gone with the process.
+"""All ports in memory: complete, quick, and gone with the process.
 
 For tests, for simulations, for trying things out, and as the reference of what a port means.
 Adapters over one `MemoryDatabase` share what is in it: streamer and timers join the store's
@@ -6,6 +6,7 @@ transactions, and several instances over one database are a cluster in one proce
 """
 
 from workflow_core.memory.adapter import MemorySettings
+from workflow_core.memory.connector_source import MemoryConnectorSource, MemoryStreamSettings
 from workflow_core.memory.database import MemoryConnection, MemoryDatabase
 from workflow_core.memory.event_streamer import MemoryEventStreamer
 from workflow_core.memory.record_store import MemoryRecordStore
@@ -14,10 +15,12 @@ from workflow_core.memory.timeout_store import MemoryTimeoutStore
 
 __all__ = [
     "MemoryConnection",
+    "MemoryConnectorSource",
     "MemoryDatabase",
     "MemoryEventStreamer",
     "MemoryRecordStore",
     "MemoryRoleScheduler",
     "MemorySettings",
+    "MemoryStreamSettings",
     "MemoryTimeoutStore",
 ]

@@ -13,7 +13,14 @@ __all__ = ["MemoryAdapter", "MemorySettings", "shared_database"]
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """The memory adapters have nothing to set."""
+    """What can be set for the memory adapters.
+
+    Attributes:
+        history_data: keep the run's data with each version in its history, but for failed
+            attempts, which change none.
+    """
+
+    history_data: bool = False
 
 
 class MemoryAdapter(Adapter):
@@ -25,7 +32,14 @@ class MemoryAdapter(Adapter):
 
     @property
     def database(self) -> MemoryDatabase:
-        """The database. Raises `ClosedError` once the adapter is closed."""
+        """The database. Raises `ClosedError` once the adapter is closed, and in a forked child."""
+        if self._database.is_parents:
+            raise ClosedError(
+                "this process was forked from the one whose memory the runs are in: nobody else "
+                "would see what it writes",
+                adapter="memory",
+                hint="Keep runs that processes share in a database, one SQLite file will do",
+            )
         if not self._is_open:
             raise ClosedError(f"the {type(self).__name__} was closed", adapter="memory")
         return self._database

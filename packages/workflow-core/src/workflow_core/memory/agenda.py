@@ -70,6 +70,10 @@ class Agenda:
         self._surface(now)
         return self._due.after(None)
 
+    def due_of(self, id_: str) -> datetime:
+        """When the id is due."""
+        return self._entries[id_].due
+
     def next(self, now: datetime) -> datetime | None:
         """When the next one is due and not hidden: not after ``now`` if one is, None if none is."""
         self._surface(now)
@@ -79,6 +83,12 @@ class Agenda:
             heapq.heappop(self._hidden)
             self._stale -= 1
         return self._hidden[0][0] if self._hidden else None
+
+    def backlog(self, now: datetime, most: int) -> tuple[int, int, datetime | None]:
+        """How many are due and how many are not, of `most` at most, and when the first was due."""
+        times = [entry.due for entry in islice(self._entries.values(), most)]
+        due = [time for time in times if time <= now]
+        return len(due), len(times) - len(due), min(due, default=None)
 
     def _surface(self, now: datetime) -> None:
         while self._hidden and self._hidden[0][0] <= now:

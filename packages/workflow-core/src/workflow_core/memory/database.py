@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
@@ -19,8 +19,8 @@ from workflow_core.memory.outbox import Outbox
 from workflow_core.memory.role_book import RoleBook
 from workflow_core.memory.run_table import RunTable
 from workflow_core.memory.timer_table import TimerTable
-from workflow_core.model import Event, OutboxEvent, Record, Timeout
-from workflow_core.ports import Clock, Closable, Outcome, SystemClock, Write
+from workflow_core.model import Event, OutboxEvent, Record, SearchValue, Timeout
+from workflow_core.ports import Clock, Closable, Outcome, SystemClock, Write, in_forked_child
 from workflow_core.ports.record_store import check_distinct
 
 __all__ = ["MemoryConnection", "MemoryDatabase"]
@@ -32,8 +32,9 @@ class MemoryDatabase(Closable):
     """Runs, outbox, events, timers and roles in the memory of this process, gone with it.
 
     Any number of adapters share it; adapters of several instances over one database are a cluster
-    in one process. Any thread may use it. There is one writer of runs at a time: a transaction
-    makes others wait for its end, for five seconds at most, then they get an
+    in one process. Any thread may use it; a forked child may not: it would write to a copy that
+    nobody else sees, so its adapters answer `ClosedError`. There is one writer of runs at a time: a
+    transaction makes others wait for its end, for five seconds at most, then they get an
     `AdapterUnavailableError`. Readers never wait and see what is committed.
 
     Args:
@@ -42,14 +43,25 @@ class MemoryDatabase(Closable):
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock
+        self.is_parents = False
+        """Whether this process was forked from the one that has the runs."""
+        self._start()
+        in_forked_child(self._forked)
+
+    def _start(self) -> None:
         self.lock = threading.Lock()  # guards the tables; held for moments only
         self.runs = RunTable()
         self.outbox = Outbox()
         self.log = EventLog(self.lock)
+        self.numbers: dict[str, int] = {}  # of foreign streams: how many events each ever had
         self.timers = TimerTable()
         self.roles = RoleBook(self.lock, self.clock)
         self._writing = threading.Lock()  # held for as long as a transaction is open
         self._writer: int | None = None  # the thread that took it
+
+    def _forked(self) -> None:
+        self.is_parents = True
+        self._start()  # locks may be held by threads that do not exist here
 
     def begin(self) -> MemoryConnection:
         """A transaction, to be used in ``with``: leaving commits, an exception rolls back.
@@ -136,6 +148,31 @@ class MemoryConnection:
         self._filed = [(row, at) for row, at in self._filed if row.id not in filed]
         return [*mine, *filed]
 
+    def lookup_many(self, run_ids: Sequence[str]) -> dict[str, Record]:
+        """Those of the runs that exist, what was written here included."""
+        self.check_open()
+        with self.database.lock:
+            rows = self.database.runs.rows
+            return {
+                run_id: self._runs.get(run_id) or rows[run_id]
+                for run_id in run_ids
+                if run_id in self._runs or run_id in rows
+            }
+
+    def latest(self, workflow: str, foreign_id: str) -> Record | None:
+        """The live run of the foreign id, else the one created last; None: there is none."""
+        self.check_open()
+        mine = [
+            record
+            for record in self._runs.values()
+            if (record.workflow, record.foreign_id) == (workflow, foreign_id)
+        ]
+        with self.database.lock:
+            found = self.database.runs.latest(workflow, foreign_id)
+        if found is not None and found.run_id not in self._runs:
+            mine.append(found)
+        return max(mine, key=lambda r: (r.state.is_live, r.created_at, r.run_id), default=None)
+
     def send(self, events: Sequence[Event]) -> None:
         """Publish when, and only if, this commits."""
         self.check_open()
@@ -215,6 +252,7 @@ class MemoryConnection:
                 now if old is None or new.entered_version == new.version else old.entered_at
             ),
             next_try_at=None if write.retry_in is None else now + write.retry_in,
+            search=_search(write, old),
         )
         self._runs[new.run_id] = stamped
         self._written.append(stamped)
@@ -226,3 +264,9 @@ class MemoryConnection:
         if foreign_key in self._live:
             return self._live[foreign_key]
         return self.database.runs.live.get(foreign_key)
+
+
+def _search(write: Write, old: Record | None) -> Mapping[str, SearchValue]:
+    if write.search is not None:
+        return write.search
+    return {} if old is None else old.search

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from workflow_core.errors import InputError
 from workflow_core.model import UNSTAMPED, Event
@@ -20,7 +20,7 @@ PARTITIONS = 16
 """Partitions per topic; so many shards at most."""
 
 _UNREAD_AGE = timedelta(hours=1)  # a topic without a consumer keeps its events so long …
-_UNREAD_MOST = 16_384  # … and so many per partition
+_UNREAD_MOST = 4_096  # … and so many per partition
 _CONSUMER_LIFE = timedelta(days=7)  # a name without an open receiver keeps its cursors so long
 _TRIM_EVERY = 1024  # events of a partition between two attempts to trim it
 
@@ -213,7 +213,7 @@ class EventLog:
                         reader.wake(feed)
         return reader
 
-    def ack(self, deliveries: Iterable[Delivery[Event]], now: datetime) -> None:
+    def ack(self, deliveries: Iterable[Delivery[Any]], now: datetime) -> None:
         """These are done."""
         touched: set[_Feed] = set()
         for delivery in deliveries:
@@ -229,8 +229,8 @@ class EventLog:
 
     def close(self, reader: LogReader, now: datetime) -> None:
         """Give up what the reader holds, and end its blocked call. Twice is harmless."""
-        if not reader.is_open:
-            return
+        if not reader.is_open or reader.name not in self._consumers:
+            return  # closed already, or a forked child's: its parent has the log
         reader.is_open = False
         for feed in reader.feeds:
             feed.partition.feeds.remove(feed)
@@ -277,6 +277,10 @@ class EventLog:
             if offset not in cursor.acked
             and partition.events[offset - partition.base].run_id == run_id
         ]
+
+    def is_read(self, topic: str, name: str) -> bool:
+        """Whether the name has a place in the topic: for simulations."""
+        return topic in self._topics and name in self._topics[topic][0].cursors
 
     def size(self) -> int:
         """How many events are kept."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 from workflow_core.errors import AdapterError, ClosedError, NotSupportedError
 from workflow_core.memory.adapter import MemoryAdapter, MemorySettings, shared_database
@@ -176,7 +176,7 @@ class MemoryReceiver(Receiver[Event]):
                 deliveries = self._reader.take(limit)
             return deliveries
 
-    def ack(self, deliveries: Sequence[Delivery[Event]]) -> None:
+    def ack(self, deliveries: Sequence[Delivery[Any]]) -> None:
         """As the port says; what was acked beyond a gap does not come again either."""
         with self._database.lock:
             self._check_open()

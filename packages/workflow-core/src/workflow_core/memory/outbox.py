@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from heapq import nsmallest
 from itertools import count
 
 from workflow_core.memory.agenda import Agenda, earliest
 from workflow_core.model import UNSTAMPED, OutboxEvent
+from workflow_core.ports import OutboxBacklog
 
 __all__ = ["Outbox"]
 
@@ -54,6 +56,14 @@ class Outbox:
         if not self._per_run[event.run_id]:
             del self._per_run[event.run_id]
 
+    def blank(self, run_id: str) -> None:
+        """Empty the headers of this run's rows."""
+        if not self.has_rows_of(run_id):
+            return
+        for id_, row in self._rows.items():
+            if row.event.run_id == run_id:
+                self._rows[id_] = row.replace(event=row.event.replace(headers={}))
+
     def present(self, ids: Iterable[str]) -> list[str]:
         """Those of the ids that have a row, each once."""
         return [id_ for id_ in dict.fromkeys(ids) if id_ in self._rows]
@@ -61,6 +71,16 @@ class Outbox:
     def rows(self) -> list[OutboxEvent]:
         """All of them, due or not, held or not: for simulations."""
         return list(self._rows.values())
+
+    def page(self, after: str, now: datetime, limit: int) -> tuple[list[OutboxEvent], bool]:
+        """Rows in order of id, with how long until each is due, and whether there are more."""
+        ids = nsmallest(limit + 1, (id_ for id_ in self._rows if id_ > after))
+        items = []
+        for id_ in ids[:limit]:
+            row = self._rows[id_]
+            due = self._agendas[row.event.workflow].due_of(id_)
+            items.append(row.replace(delay=max(due - now, timedelta(0))))
+        return items, len(ids) > limit
 
     def has_rows_of(self, run_id: str) -> bool:
         """Whether an event of this run is on its way, due or not, held or not."""
@@ -86,6 +106,13 @@ class Outbox:
         """How long until a row is due and unheld; None: there is no row."""
         times = [due for agenda in self._of(workflows) if (due := agenda.next(now)) is not None]
         return min(times) - now if times else None
+
+    def backlog(self, workflow: str, now: datetime, most: int) -> OutboxBacklog:
+        """What waits, of `most` rows at most."""
+        agenda = self._agendas.get(workflow)
+        due, scheduled, first = (0, 0, None) if agenda is None else agenda.backlog(now, most)
+        oldest = timedelta(0) if first is None else now - first
+        return OutboxBacklog(due=due, scheduled=scheduled, oldest=oldest)
 
     def _of(self, workflows: Iterable[str]) -> Sequence[Agenda]:
         names = dict.fromkeys(workflows)

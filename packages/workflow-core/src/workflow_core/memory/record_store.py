@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Self
 
-from workflow_core.errors import InputError, RunNotFoundError
+from workflow_core.errors import InputError, RunInProgressError, RunNotFoundError
 from workflow_core.memory.adapter import MemoryAdapter, MemorySettings, shared_database
 from workflow_core.memory.database import MemoryConnection, MemoryDatabase
 from workflow_core.model import (
@@ -23,8 +22,11 @@ from workflow_core.model import (
 from workflow_core.ports import (
     AdapterContext,
     Capability,
+    Erasure,
+    OutboxBacklog,
     Outcome,
     RecordStore,
+    RunCopy,
     StoreTransaction,
     Write,
 )
@@ -48,6 +50,17 @@ class MemoryTransaction(StoreTransaction):
         """As the port says."""
         return self.connection.delete_outbox_events(ids)
 
+    def lookup_many(self, run_ids: Sequence[str]) -> Mapping[str, Record]:
+        """As the port says; nobody else writes until the end anyway."""
+        return self.connection.lookup_many(run_ids)
+
+    def latest(self, workflow: str, foreign_id: str) -> Record:
+        """As the port says."""
+        record = self.connection.latest(workflow, foreign_id)
+        if record is None:
+            raise RunNotFoundError(f"no run with foreign id {foreign_id!r}", workflow=workflow)
+        return record
+
 
 class MemoryRecordStore(MemoryAdapter, RecordStore):
     """Runs in the memory of this process: complete, quick, and gone with the process.
@@ -63,7 +76,9 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
     @classmethod
     def from_config(cls, settings: MemorySettings, context: AdapterContext) -> Self:
         """For the entry point: all memory adapters of one engine share one database."""
-        return cls(shared_database(context))
+        database = shared_database(context)
+        database.runs.history_data = settings.history_data
+        return cls(database)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -71,6 +86,7 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
         return frozenset(
             {
                 Capability.TRANSACTIONS,
+                Capability.SEARCH,
                 Capability.HISTORY,
                 Capability.WAKES,
                 Capability.CLAIMS,
@@ -120,8 +136,7 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
     def count_records(self, query: RecordQuery) -> Mapping[tuple[str, int, RunState], int]:
         """All at one instant."""
         with self.database.lock:
-            matching = self.database.runs.matching(query.replace(after=None), self._is_driven)
-            return Counter((record.workflow, record.status, record.state) for record in matching)
+            return self.database.runs.counts(query, self._is_driven)
 
     def history(self, run_id: str) -> Sequence[HistoryEntry]:
         """Every version until the run is purged."""
@@ -129,25 +144,39 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
             self._found(run_id)
             return self.database.runs.history(run_id)
 
-    def erase_copies(self, run_id: str) -> None:
-        """Blanks reasons and errors in the history; data is never copied there."""
+    def erase_copies(self, run_id: str) -> Erasure:
+        """Blanks reasons and errors in the history, search attributes, and headers of events."""
         with self.database.lock:
-            self.database.runs.blank_history(run_id)
+            self.database.runs.blank_copies(run_id)
+            self.database.outbox.blank(run_id)
+        return Erasure(
+            erased=[
+                "its history: errors and reasons",
+                "its search attributes",
+                "its events in the outbox: headers",
+            ]
+        )
 
-    def purge(self, query: RecordQuery) -> int:
+    def purge(
+        self, query: RecordQuery, *, doomed: Callable[[Sequence[str]], None] | None = None
+    ) -> int:
         """As the port says, the runs created first going first."""
         database = self.database
-        with database.begin(), database.lock:
-            matching = database.runs.matching(query.replace(after=None), self._is_driven)
-            ended = (
-                record.run_id
-                for record in matching
-                if not record.state.is_live and not database.outbox.has_rows_of(record.run_id)
-            )
-            doomed = list(islice(ended, query.limit))
-            for run_id in doomed:
-                database.runs.remove(run_id)
-            return len(doomed)
+        with database.begin():
+            with database.lock:
+                matching = database.runs.matching(query.replace(after=None), self._is_driven)
+                ended = (
+                    record.run_id
+                    for record in matching
+                    if not record.state.is_live and not database.outbox.has_rows_of(record.run_id)
+                )
+                going = list(islice(ended, query.limit))
+            if doomed is not None and going:
+                doomed(going)
+            with database.lock:
+                for run_id in going:
+                    database.runs.remove(run_id)
+            return len(going)
 
     def list_outbox_events(self, workflows: Sequence[str], *, limit: int) -> Sequence[OutboxEvent]:
         """As the port says."""
@@ -187,11 +216,38 @@ class MemoryRecordStore(MemoryAdapter, RecordStore):
         with self.database.lock:
             return self.database.outbox.next_due(workflows, self.now())
 
+    def outbox_backlog(self, workflow: str, *, most: int) -> OutboxBacklog:
+        """Of `most` rows at most, those filed first."""
+        with self.database.lock:
+            return self.database.outbox.backlog(workflow, self.now(), most)
+
     def outbox_changed(self) -> bool:
         """Exact, but that a row delayed anew counts as well."""
         with self.database.lock:
             before, self._changes_seen = self._changes_seen, self.database.outbox.changes
             return before != self._changes_seen
+
+    def list_outbox(self, *, after: str | None = None, limit: int = 100) -> Page[OutboxEvent]:
+        """As the port says; looks at all rows."""
+        with self.database.lock:
+            items, is_more = self.database.outbox.page(after or "", self.now(), limit)
+        return Page(items=items, next=items[-1].id if is_more else None)
+
+    def adopt(self, copies: Sequence[RunCopy]) -> None:
+        """As the port says."""
+        database = self.database
+        mine = {copy.record.run_id for copy in copies}
+        with database.begin(), database.lock:
+            for record in (copy.record for copy in copies if copy.record.state.is_live):
+                live = database.runs.live.get((record.workflow, record.foreign_id))
+                if live is not None and live not in mine:
+                    raise RunInProgressError(
+                        workflow=record.workflow, foreign_id=record.foreign_id, live_run_id=live
+                    )
+            for run_id in mine & database.runs.rows.keys():
+                database.runs.remove(run_id)
+            for copy in copies:
+                database.runs.adopt(copy.record, copy.history)
 
     def now(self) -> datetime:
         """The database's clock."""

@@ -53,4 +53,5 @@ class MemoryRoleScheduler(MemoryAdapter, RoleScheduler):
     def close(self) -> None:
         """Resign from all roles."""
         super().close()
-        self._database.roles.leave(self._member)
+        if not self._database.is_parents:  # they are not a forked child's to resign from
+            self._database.roles.leave(self._member)

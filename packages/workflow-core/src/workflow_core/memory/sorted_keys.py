@@ -17,13 +17,16 @@ _FULL = 1024  # a chunk of more keys is split in two
 class SortedKeys(Generic[K]):
     """Distinct keys in order; adding and discarding stay cheap however many there are.
 
-    A list of short sorted lists: one long list would move half of its keys for each one that is
-    added or discarded in the middle. Not thread-safe, and not to be changed while iterated.
+    A list of short sorted chunks: one long list would move half of its keys for each one that is
+    added or discarded in the middle. What is not changed for a while becomes a tuple, which
+    Python's collector of cycles soon leaves alone; it would walk over a million keys in lists many
+    times a second. Not thread-safe, and not to be changed while iterated.
     """
 
     def __init__(self) -> None:
-        self._chunks: list[list[K]] = []
+        self._chunks: list[list[K] | tuple[K, ...]] = []
         self._greatest: list[K] = []  # of each chunk
+        self._changed: set[int] = set()  # ids of the lists that were, since the last split
 
     def __bool__(self) -> bool:
         return bool(self._chunks)
@@ -37,15 +40,30 @@ class SortedKeys(Generic[K]):
         at = bisect_left(self._greatest, key)
         if at == len(self._chunks):
             at -= 1
-            self._chunks[at].append(key)
+            chunk = self._to_change(at)
+            chunk.append(key)
             self._greatest[at] = key
         else:
-            insort(self._chunks[at], key)
-        if len(self._chunks[at]) > _FULL:
-            self._split(at)
+            chunk = self._to_change(at)
+            insort(chunk, key)
+        if len(chunk) > _FULL:
+            self._split(at, chunk)
+            self._settle()
 
-    def _split(self, at: int) -> None:
+    def _to_change(self, at: int) -> list[K]:
         chunk = self._chunks[at]
+        if isinstance(chunk, tuple):
+            chunk = self._chunks[at] = list(chunk)
+        self._changed.add(id(chunk))
+        return chunk
+
+    def _settle(self) -> None:
+        for at, chunk in enumerate(self._chunks):
+            if isinstance(chunk, list) and id(chunk) not in self._changed:
+                self._chunks[at] = tuple(chunk)
+        self._changed.clear()
+
+    def _split(self, at: int, chunk: list[K]) -> None:
         half = len(chunk) // 2
         self._chunks[at : at + 1] = [chunk[:half], chunk[half:]]
         self._greatest.insert(at, chunk[half - 1])
@@ -59,6 +77,7 @@ class SortedKeys(Generic[K]):
         place = bisect_left(chunk, key)
         if chunk[place] != key:
             return
+        chunk = self._to_change(at)
         del chunk[place]
         if chunk:
             self._greatest[at] = chunk[-1]

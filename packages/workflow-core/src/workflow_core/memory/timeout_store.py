@@ -69,12 +69,26 @@ class MemoryTimeoutStore(MemoryAdapter, TimeoutStore):
             for key in keys:
                 self.database.timers.park(key)
 
-    def reschedule(self, key: str, delay: timedelta, *, attempts: int, error: str) -> None:
+    def reschedule(
+        self, key: str, delay: timedelta, *, attempts: int, error: str, repeat: int = 0
+    ) -> None:
         """As the port says; a parked one stays parked."""
-        database = self.database
-        with database.lock:
-            due_at = database.clock.now() + delay
-            database.timers.reschedule(key, due_at, attempts=attempts, error=error)
+        with self.database.lock:
+            self._reschedule(key, delay, attempts, error, repeat)
+
+    def reschedule_many(self, timeouts: Sequence[Timeout]) -> None:
+        """As the port says, all at one instant."""
+        with self.database.lock:
+            for timeout in timeouts:
+                self._reschedule(
+                    timeout.key, timeout.delay, timeout.attempts, timeout.error, timeout.repeat
+                )
+
+    def _reschedule(
+        self, key: str, delay: timedelta, attempts: int, error: str, repeat: int
+    ) -> None:
+        due_at = self.database.clock.now() + delay
+        self.database.timers.reschedule(key, due_at, attempts=attempts, error=error, repeat=repeat)
 
     def list_valid(self, workflows: Sequence[str], *, limit: int) -> Sequence[Timeout]:
         """As the port says."""
@@ -86,18 +100,39 @@ class MemoryTimeoutStore(MemoryAdapter, TimeoutStore):
         self, workflow: str, *, after: str | None = None, limit: int = 100
     ) -> Page[Timeout]:
         """As the port says."""
+        with self.database.lock:
+            items, is_more = self.database.timers.page(workflow, self._place(after), limit)
+        return Page(items=items, next=_AFTER + items[-1].key if is_more else None)
+
+    def of_run(self, workflow: str, run_id: str) -> Sequence[Timeout]:
+        """As the port says, without looking at others."""
+        with self.database.lock:
+            return self.database.timers.of_run(workflow, run_id)
+
+    @staticmethod
+    def _place(after: str | None) -> str | None:
         if after is not None and not after.startswith(_AFTER):
             raise InputError(f"{after!r} is no page of this store", adapter="memory")
-        key = None if after is None else after.removeprefix(_AFTER)
-        with self.database.lock:
-            items, is_more = self.database.timers.page(workflow, key, limit)
-        return Page(items=items, next=_AFTER + items[-1].key if is_more else None)
+        return None if after is None else after.removeprefix(_AFTER)
 
     def forget(self, run_ids: Sequence[str]) -> None:
         """As the port says."""
         with self.database.lock:
             for run_id in run_ids:
                 self.database.timers.forget(run_id)
+
+    def closed_keys(self, run_ids: Sequence[str]) -> Sequence[str]:
+        """As the port says."""
+        with self.database.lock:
+            return [key for run_id in run_ids for key in self.database.timers.closed_of(run_id)]
+
+    def closed_runs(
+        self, workflow: str, *, after: str | None = None, limit: int = 1000
+    ) -> Page[str]:
+        """Looks at so many runs at most."""
+        with self.database.lock:
+            items, last = self.database.timers.closed_runs(workflow, self._place(after), limit)
+        return Page(items=items, next=None if last is None else _AFTER + last)
 
     def next_due(self, workflows: Sequence[str]) -> timedelta | None:
         """Exact; None: there is none."""

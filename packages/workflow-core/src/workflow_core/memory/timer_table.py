@@ -17,6 +17,7 @@ class _WorkflowTimers:
     def __init__(self) -> None:
         self.agenda = Agenda()  # those that are not parked
         self.keys: SortedKeys[str] = SortedKeys()  # all open ones
+        self.runs: SortedKeys[str] = SortedKeys()  # of open and closed ones
 
 
 class TimerTable:
@@ -27,8 +28,9 @@ class TimerTable:
 
     def __init__(self) -> None:
         self._open: dict[str, Timeout] = {}
-        self._closed: set[str] = set()
+        self._closed: dict[str, Timeout] = {}
         self._keys_of_run: dict[str, set[str]] = {}
+        self._workflow_of_run: dict[str, str] = {}
         self._workflows: dict[str, _WorkflowTimers] = {}
         self._numbers = count()
 
@@ -41,7 +43,11 @@ class TimerTable:
         if known is None:
             armed = timeout.replace(due_at=now + timeout.delay, delay=timedelta(0), parked=False)
             self._workflow(timeout.workflow).keys.add(key)
-            self._keys_of_run.setdefault(timeout.run_id, set()).add(key)
+            if timeout.run_id not in self._keys_of_run:
+                self._keys_of_run[timeout.run_id] = set()
+                self._workflow(timeout.workflow).runs.add(timeout.run_id)
+                self._workflow_of_run[timeout.run_id] = timeout.workflow
+            self._keys_of_run[timeout.run_id].add(key)
             self._arm(armed)
         elif known.parked:
             self._arm(known.replace(parked=False))
@@ -52,7 +58,7 @@ class TimerTable:
         if timeout is None:
             return False
         self._drop(timeout)
-        self._closed.add(key)
+        self._closed[key] = timeout.replace(error="")
         return True
 
     def park(self, key: str) -> None:
@@ -62,12 +68,16 @@ class TimerTable:
             self._open[key] = timeout.replace(parked=True)
             self._workflow(timeout.workflow).agenda.discard(key)
 
-    def reschedule(self, key: str, due_at: datetime, *, attempts: int, error: str) -> None:
-        """Due again at another time; a parked one stays parked."""
+    def reschedule(
+        self, key: str, due_at: datetime, *, attempts: int, error: str, repeat: int
+    ) -> None:
+        """Due again at another time; a parked one stays parked, and `repeat` never falls."""
         timeout = self._open.get(key)
         if timeout is None:
             return
-        later = timeout.replace(due_at=due_at, attempts=attempts, error=error)
+        later = timeout.replace(
+            due_at=due_at, attempts=attempts, error=error, repeat=max(repeat, timeout.repeat)
+        )
         if later.parked:
             self._open[key] = later
         else:
@@ -76,11 +86,23 @@ class TimerTable:
 
     def forget(self, run_id: str) -> None:
         """Drop all that is kept of the run."""
+        if run_id in self._workflow_of_run:
+            self._workflows[self._workflow_of_run.pop(run_id)].runs.discard(run_id)
         for key in self._keys_of_run.pop(run_id, ()):
             timeout = self._open.get(key)
             if timeout is not None:
                 self._drop(timeout)
-            self._closed.discard(key)
+            self._closed.pop(key, None)
+
+    def of_run(self, workflow: str, run_id: str) -> list[Timeout]:
+        """Its open ones, in order of key."""
+        if self._workflow_of_run.get(run_id) != workflow:
+            return []
+        return [self._open[key] for key in sorted(self._keys_of_run[run_id]) if key in self._open]
+
+    def closed_of(self, run_id: str) -> list[str]:
+        """The keys of the run's closed ones, in order."""
+        return [key for key in sorted(self._keys_of_run.get(run_id, ())) if key in self._closed]
 
     def due(self, workflows: Iterable[str], now: datetime, *, limit: int) -> list[Timeout]:
         """What is due, earliest first."""
@@ -102,6 +124,21 @@ class TimerTable:
                 return items, True
             items.append(self._open[key])
         return items, False
+
+    def closed_runs(
+        self, workflow: str, after: str | None, limit: int
+    ) -> tuple[list[str], str | None]:
+        """Of the next `limit` runs those with closed keys; the last looked at, if more follow."""
+        timers = self._workflows.get(workflow)
+        items: list[str] = []
+        last: str | None = None
+        for number, run_id in enumerate(timers.runs.after(after) if timers else ()):
+            if number == limit:
+                return items, last
+            last = run_id
+            if not self._closed.keys().isdisjoint(self._keys_of_run[run_id]):
+                items.append(run_id)
+        return items, None
 
     def _workflow(self, name: str) -> _WorkflowTimers:
         timers = self._workflows.get(name)

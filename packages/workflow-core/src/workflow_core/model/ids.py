@@ -9,6 +9,7 @@ from datetime import datetime
 __all__ = ["uuid7", "uuid_from_key"]
 
 _KEYS = uuid.UUID("6f1d7a52-4b0e-5c1a-9c61-1f3c5f0d8b27")  # our own namespace, never to be changed
+_UUID7 = "%08x-%04x-7%03x-%04x-%012x"
 
 
 def uuid7(now: datetime, entropy: random.Random) -> str:
@@ -18,16 +19,14 @@ def uuid7(now: datetime, entropy: random.Random) -> str:
     random.
     """
     milliseconds = int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
-    low = entropy.getrandbits(74)
-    number = (
-        (milliseconds << 80)
-        | (0x7 << 76)
-        | ((low >> 62) << 64)
-        | (0b10 << 62)
-        | (low & (1 << 62) - 1)
+    chance = entropy.getrandbits(74)
+    return _UUID7 % (  # an f-string takes three times as long for this
+        milliseconds >> 16,
+        milliseconds & 0xFFFF,
+        chance >> 62,
+        0x8000 | chance >> 48 & 0x3FFF,
+        chance & 0xFFFF_FFFF_FFFF,
     )
-    digits = f"{number:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def uuid_from_key(workflow: str, key: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from workflow_core.model.search import Wanted
 from workflow_core.model.states import RunState
 from workflow_core.model.value import Value
 
@@ -35,6 +36,9 @@ class RecordQuery(Value, frozen=True, kw_only=True):
     created_before: datetime | None = None
     updated_after: datetime | None = None
     updated_before: datetime | None = None
+    search: Mapping[str, Wanted] | None = None
+    """Search attributes by name, all to be met: a value, or `Between`. Goes with ``workflow``, and
+    with a store that offers SEARCH."""
     drivable: bool = False
     """Only live runs that nothing seems to drive: initiated or running, not skipped, the time of
     the next try unset or past by the store's clock, no row in the outbox."""

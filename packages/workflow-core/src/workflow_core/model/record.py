@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from workflow_core.model.states import RunState
 from workflow_core.model.value import UNSTAMPED, Value
@@ -62,7 +63,8 @@ class Record(Value, frozen=True, kw_only=True, gc=False):
     last_error: str = ""
     """The last failed attempt's error, at most 4 KB; "" after a success."""
     reason: str = ""
-    """Why it is paused or cancelled, in words."""
+    """Why it is at this version, in words, where a step paused or cancelled it or an operator did
+    something: by whom, and why."""
     pause_kind: PauseKind | None = None
     auto_resumes: int = 0
     """Automatic resumes in a row, without a success between them."""
@@ -73,6 +75,10 @@ class Record(Value, frozen=True, kw_only=True, gc=False):
     resumed: Resumed | None = None
     headers: Mapping[str, str] = {}
     """What came with the trigger and travels with every event: trace context, origin."""
+    # of `SearchValue`, but msgspec reads no union of text and time, and a store may keep whole
+    # records by it
+    search: Mapping[str, Any] = {}
+    """What the run is found by, as `Write.search` last said; what a write carries is ignored."""
 
 
 class HistoryEntry(Value, frozen=True, kw_only=True, gc=False):

@@ -24,6 +24,8 @@ class Timeout(Value, frozen=True, kw_only=True, gc=False):
     """Going in: due this long after the store's present."""
     due_at: datetime = UNSTAMPED
     """Coming out: when it is or was due, by the store's clock."""
+    repeat: int = 0
+    """How often its function has answered Repeat. Never less than before: see `TimeoutStore`."""
     attempts: int = 0
     error: str = ""
     parked: bool = False

@@ -24,6 +24,7 @@ from workflow_core.ports.adapter import (
     Capability,
     Closable,
 )
+from workflow_core.ports.answers import Erasure, OutboxBacklog, Tally
 from workflow_core.ports.clock import Clock, SystemClock
 from workflow_core.ports.connector_source import ConnectorSource
 from workflow_core.ports.event_streamer import (
@@ -33,36 +34,43 @@ from workflow_core.ports.event_streamer import (
     Receiver,
     Shards,
 )
-from workflow_core.ports.record_store import (
-    Outcome,
-    RecordStore,
-    StoreTransaction,
-    Write,
-)
+from workflow_core.ports.forking import hold_over_fork, in_forked_child, leave_to_parent
+from workflow_core.ports.observer import Answered, Observer
+from workflow_core.ports.record_store import RecordStore
 from workflow_core.ports.role_scheduler import Lease, RoleScheduler
 from workflow_core.ports.settings import Secret
+from workflow_core.ports.store_transaction import Outcome, RunCopy, StoreTransaction, Write
 from workflow_core.ports.timeout_store import TimeoutStore
 
 __all__ = [
     "Adapter",
     "AdapterContext",
     "AdapterFactory",
+    "Answered",
     "Capability",
     "Clock",
     "Closable",
     "ConnectorSource",
     "Delivery",
+    "Erasure",
     "EventSender",
     "EventStreamer",
     "Lease",
+    "Observer",
+    "OutboxBacklog",
     "Outcome",
     "Receiver",
     "RecordStore",
     "RoleScheduler",
+    "RunCopy",
     "Secret",
     "Shards",
     "StoreTransaction",
     "SystemClock",
+    "Tally",
     "TimeoutStore",
     "Write",
+    "hold_over_fork",
+    "in_forked_child",
+    "leave_to_parent",
 ]

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from workflow_core.ports.clock import Clock
+from workflow_core.ports.forking import in_forked_child
 
 __all__ = ["Adapter", "AdapterContext", "AdapterFactory", "Capability", "Closable"]
 
@@ -23,6 +24,7 @@ class Capability(Enum):
 
     BALANCES_MEMBERS = "receivers of one name divide the partitions among themselves: no shards"
     TRANSACTIONS = "the store lends its transaction: user's rows, joined connections, events"
+    SEARCH = "the store finds runs by the search attributes that were written with them"
     HISTORY = "the store keeps every version of a run"
     WAKES = "a blocked call returns as soon as there is something, without polling"
     CLAIMS = (
@@ -51,7 +53,8 @@ class AdapterContext(Closable):
     """What an adapter made from configuration gets besides its settings.
 
     Args:
-        instance: this process among its peers: unique, readable, new at each start.
+        instance: this process among its peers: unique, readable, new at each start. A forked child
+            has its parent's, and no use for it: it plays no roles and receives nothing.
         namespace: sets apart topics, groups, keys and tables; "" for none.
         clock: the clock to stamp and compare by; None: the server's own, and where there is no
             server the machine's.
@@ -64,6 +67,7 @@ class AdapterContext(Closable):
         self._shared: dict[Hashable, Any] = {}
         self._closing = ExitStack()
         self._lock = threading.RLock()
+        in_forked_child(self._forked)
 
     def shared(self, key: Hashable, make: Callable[[], AbstractContextManager[T]]) -> T:
         """One ``make()`` per equal key and engine: one pool for four ports.
@@ -75,6 +79,9 @@ class AdapterContext(Closable):
             if key not in self._shared:
                 self._shared[key] = self._closing.enter_context(make())
             return cast(T, self._shared[key])
+
+    def _forked(self) -> None:
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Leave what ``shared`` entered, last first."""
@@ -105,9 +112,12 @@ class Adapter(Closable):
     def check_health(self) -> str:
         """One cheap round trip; answers a phrase such as "PostgreSQL 15.4, schema 0007".
 
-        The engine adds a time limit, the latency and the adapter's name.
+        The engine adds a time limit, the latency and the adapter's name. It asks from a thread of
+        its own, one question at a time.
 
         Raises:
             AdapterUnavailableError: the service does not answer.
+            ConfigurationError: it answers and cannot be used as it is: its schema is not ours.
+            AdapterError: it refuses, for good.
         """
         return "no check"

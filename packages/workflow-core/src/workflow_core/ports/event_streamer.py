@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 from workflow_core.errors import AdapterError, InputError, NotSupportedError
 from workflow_core.model import Event, Value
 from workflow_core.ports.adapter import Adapter, Closable
-from workflow_core.ports.record_store import RecordStore, StoreTransaction
+from workflow_core.ports.record_store import RecordStore
+from workflow_core.ports.store_transaction import StoreTransaction
 
 __all__ = ["Delivery", "EventSender", "EventStreamer", "Receiver", "Shards"]
 
@@ -34,8 +35,8 @@ class Shards(Value, frozen=True, kw_only=True):
             raise InputError(f"shards {sorted(self.held)} are not within 0 to {self.count - 1}")
 
 
-class Delivery(Value, Generic[T], frozen=True, kw_only=True):
-    """An event as one receiver handed it out."""
+class Delivery(Value, Generic[T], frozen=True, kw_only=True, gc=False):
+    """An event as one receiver handed it out. The collector of cycles does not look into it."""
 
     event: T
     receipt: object
@@ -162,6 +163,15 @@ class EventStreamer(Adapter, ABC):
         Raises:
             InputError: more shards than the streamer can divide into, or a topic it cannot name.
             AdapterUnavailableError: no answer.
+        """
+
+    def check_topics(self, topics: Sequence[str]) -> None:
+        """Refuse names that this streamer cannot carry, before a workflow is served; no I/O.
+
+        A definition knows no adapter, so nobody could say it earlier. Default: all can be carried.
+
+        Raises:
+            InputError: which name, and what is wrong with it.
         """
 
     def joins(self, store: RecordStore) -> bool:

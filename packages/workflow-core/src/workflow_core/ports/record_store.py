@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
 from workflow_core.errors import (
     AdapterError,
@@ -24,54 +23,12 @@ from workflow_core.model import (
     Record,
     RecordQuery,
     RunState,
-    Value,
 )
 from workflow_core.ports.adapter import Adapter
+from workflow_core.ports.answers import Erasure, OutboxBacklog, Tally
+from workflow_core.ports.store_transaction import Outcome, RunCopy, StoreTransaction, Write
 
-__all__ = ["Outcome", "RecordStore", "StoreTransaction", "Write"]
-
-
-class Write(Value, frozen=True, kw_only=True):
-    """One transition: the record as it shall be, and the events that exist if and only if it is."""
-
-    record: Record
-    """Version 1 inserts; version n replaces version n-1 of the same run and nothing else."""
-    events: Sequence[OutboxEvent] = ()
-    retry_in: timedelta | None = None
-    """The store sets ``next_try_at`` to now + this; None: it is cleared."""
-
-
-Outcome: TypeAlias = VersionConflictError | RunInProgressError | AdapterError | None
-"""What became of one write. None: it is stored, also when this very write (same version, same
-``write_id``) was there already. Any AdapterError: this item is refused for good."""
-
-
-class StoreTransaction(ABC):
-    """An open transaction of the store's database. One thread at a time."""
-
-    connection: object
-    """The driver's own; the user's code and a streamer beside the store write on it."""
-
-    @abstractmethod
-    def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
-        """Write here; never commit, never retry.
-
-        As `RecordStore.store_many`, but nothing is visible to others until the transaction
-        commits. A loser leaves the transaction usable.
-
-        Raises:
-            AdapterUnavailableError: the transaction is lost; leave it and start again.
-        """
-
-    @abstractmethod
-    def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
-        """Delete rows here and answer the ids of those that were there, in any order.
-
-        Whoever gets an id moves its event; nobody else does. Unknown ids are no error.
-
-        Raises:
-            AdapterUnavailableError: the transaction is lost; leave it and start again.
-        """
+__all__ = ["RecordStore"]
 
 
 class RecordStore(Adapter, ABC):
@@ -129,7 +86,8 @@ class RecordStore(Adapter, ABC):
         """One page; no record twice and none missed while others are inserted.
 
         Raises:
-            InputError: ``query.after`` is none of this store's.
+            InputError: ``query.after`` is none of this store's, or ``query.search`` goes without
+                ``query.workflow``.
             AdapterUnavailableError: no answer.
         """
 
@@ -249,7 +207,8 @@ class RecordStore(Adapter, ABC):
         """Whether unheld outbox events may have been filed, by any process, since the last call.
 
         Only a hint that spares questions: it must cost the service nothing (a counter, a
-        notification, the file's change counter). One caller at a time. Default: True, perhaps.
+        notification, the file's change counter). Word of another process may take a moment. One
+        caller at a time. Default: True, perhaps.
         """
         return True
 
@@ -272,6 +231,31 @@ class RecordStore(Adapter, ABC):
                 return counts
             query = query.replace(after=page.next)
 
+    def tally_records(self, query: RecordQuery) -> Tally:
+        """Counts the runs of one page, to count many without ever holding up the store for long.
+
+        Asked with a workflow, and with all live states or none, oldest first: what it looks at is
+        to be bounded by ``query.limit`` then, however many runs there are. Default: by
+        `list_records`.
+
+        Raises:
+            InputError: ``query.after`` is none of this store's.
+            AdapterUnavailableError: no answer.
+        """
+        page = self.list_records(query)
+        counts = Counter((record.status, record.state) for record in page.items)
+        return Tally(counts=counts, next=page.next)
+
+    def outbox_backlog(self, workflow: str, *, most: int) -> OutboxBacklog | None:
+        """What waits in the outbox of one workflow; of either sort only `most` are counted.
+
+        None: not known (the default).
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        return None
+
     def history(self, run_id: str) -> Sequence[HistoryEntry]:
         """Every version of the run, oldest first; without HISTORY the present one alone.
 
@@ -293,28 +277,73 @@ class RecordStore(Adapter, ABC):
             )
         ]
 
+    def history_many(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[HistoryEntry]]:
+        """As `history`, of those of the runs that exist, by run id. Default: one after the other.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        found: dict[str, Sequence[HistoryEntry]] = {}
+        for run_id in dict.fromkeys(run_ids):
+            try:
+                found[run_id] = self.history(run_id)
+            except RunNotFoundError:
+                continue
+        return found
+
     # -- may be overridden: upkeep -------------------------------------------------------------
 
-    def erase_copies(self, run_id: str) -> None:
+    def erase_copies(self, run_id: str) -> Erasure:
         """Scrub the run's payload from all that is kept beside its present record.
+
+        Search attributes are payload: the run is found by none of them any more. Answers what was
+        erased, and what it could not reach, for the receipt.
 
         Default: nothing is kept. Twice is harmless.
 
         Raises:
             AdapterUnavailableError: some may be left: erase again.
         """
+        return Erasure()
 
-    def purge(self, query: RecordQuery) -> int:
+    def purge(
+        self, query: RecordQuery, *, doomed: Callable[[Sequence[str]], None] | None = None
+    ) -> int:
         """Delete at most ``query.limit`` ended runs that match, and all that is theirs.
 
         Live runs and runs with an outbox row are spared, whatever the query says. ``order`` and
         ``after`` do not count. Answers how many went.
+
+        Args:
+            query: which.
+            doomed: told the ids of those that are about to go, perhaps in several parts; they stay
+                where it raises.
 
         Raises:
             NotSupportedError: this store cannot purge (the default).
             AdapterUnavailableError: some may be gone: purge again.
         """
         raise NotSupportedError(f"{type(self).__name__} cannot purge ended runs")
+
+    # -- may be overridden: moving -------------------------------------------------------------
+
+    def adopt(self, copies: Sequence[RunCopy]) -> None:
+        """Keep these runs just as they are told, in place of what is here of them; all or nothing.
+
+        Raises:
+            RunInProgressError: the foreign id of a live one has another live run here.
+            NotSupportedError: nothing can be moved into this store (the default).
+            AdapterUnavailableError: nobody knows: adopt them again.
+        """
+        raise NotSupportedError(f"{type(self).__name__} adopts no runs of another store")
+
+    def list_outbox(self, *, after: str | None = None, limit: int = 100) -> Page[OutboxEvent]:
+        """All events, in order of id by code points, ``delay`` being how long until each is due.
+
+        Raises:
+            NotSupportedError: nothing can be moved out of this store (the default).
+        """
+        raise NotSupportedError(f"{type(self).__name__} does not list its whole outbox")
 
     # -- with TRANSACTIONS only ----------------------------------------------------------------
 
@@ -327,6 +356,14 @@ class RecordStore(Adapter, ABC):
             NotSupportedError: no TRANSACTIONS (the default).
         """
         raise NotSupportedError(f"{type(self).__name__} lends no transactions")
+
+    @property
+    def transactions_at_once(self) -> int:
+        """How many transactions users' code may hold open in this process, 1 or more.
+
+        What is left must do for all else that the engine writes. Default: 1.
+        """
+        return 1
 
     def join(self, connection: object) -> StoreTransaction:
         """Write in the caller's open transaction, which stays the caller's to commit.

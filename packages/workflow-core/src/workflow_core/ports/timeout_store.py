@@ -9,7 +9,8 @@ from datetime import timedelta
 from workflow_core.errors import NotSupportedError
 from workflow_core.model import Page, Timeout
 from workflow_core.ports.adapter import Adapter
-from workflow_core.ports.record_store import RecordStore, StoreTransaction
+from workflow_core.ports.record_store import RecordStore
+from workflow_core.ports.store_transaction import StoreTransaction
 
 __all__ = ["TimeoutStore"]
 
@@ -55,8 +56,13 @@ class TimeoutStore(Adapter, ABC):
         """
 
     @abstractmethod
-    def reschedule(self, key: str, delay: timedelta, *, attempts: int, error: str) -> None:
-        """It failed: due again ``delay`` from now. Closed and unknown keys: nothing.
+    def reschedule(
+        self, key: str, delay: timedelta, *, attempts: int, error: str, repeat: int = 0
+    ) -> None:
+        """It failed or repeats: due again ``delay`` from now. Closed and unknown keys: nothing.
+
+        ``repeat`` is kept only where it is more than what is there: idempotency keys are made of
+        it, and what a process that was frozen says late must not let two repeats share one.
 
         Raises:
             AdapterUnavailableError: nobody knows: reschedule it again.
@@ -101,6 +107,17 @@ class TimeoutStore(Adapter, ABC):
         for key in keys:
             self.park(key)
 
+    def reschedule_many(self, timeouts: Sequence[Timeout]) -> None:
+        """Each as `reschedule`, by key, delay, attempts, error and repeat."""
+        for timeout in timeouts:
+            self.reschedule(
+                timeout.key,
+                timeout.delay,
+                attempts=timeout.attempts,
+                error=timeout.error,
+                repeat=timeout.repeat,
+            )
+
     def forget(self, run_ids: Sequence[str]) -> None:
         """These runs have ended: drop all that is kept of them, open and closed keys alike.
 
@@ -109,6 +126,47 @@ class TimeoutStore(Adapter, ABC):
         Raises:
             AdapterUnavailableError: some may be left: forget them again.
         """
+
+    def closed_runs(
+        self, workflow: str, *, after: str | None = None, limit: int = 1000
+    ) -> Page[str]:
+        """Runs of which closed timers are remembered: those that have ended are to be forgotten.
+
+        Each once, in an order of the store's. A page may hold few or none though others follow.
+        Default: none, for a store whose memory of closed timers ends by itself.
+
+        Raises:
+            InputError: ``after`` is none of this store's.
+            AdapterUnavailableError: no answer.
+        """
+        return Page(items=[])
+
+    def closed_keys(self, run_ids: Sequence[str]) -> Sequence[str]:
+        """The keys of the closed timers that are remembered of these runs.
+
+        For moving to another adapter. Default: none, so that one which fired and left its run
+        where it was may be armed again by the adapter moved to.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        return []
+
+    def of_run(self, workflow: str, run_id: str) -> Sequence[Timeout]:
+        """The open timers of one run, parked ones too: for people, who ask for one run at a time.
+
+        Default: walks `list_timeouts`, which takes as long as the workflow has timers.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        found: list[Timeout] = []
+        page = self.list_timeouts(workflow, limit=1000)
+        while True:
+            found += [timeout for timeout in page.items if timeout.run_id == run_id]
+            if page.next is None:
+                return found
+            page = self.list_timeouts(workflow, after=page.next, limit=1000)
 
     def next_due(self, workflows: Sequence[str]) -> timedelta | None:
         """How long until a timer of these is due, by the store's clock; zero or less: one is now.

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from datetime import timedelta
+from enum import IntEnum
 from typing import Any, Self, TypeVar
 
 from workflow_core.definition import Workflow
@@ -22,10 +23,13 @@ from workflow_core.engine.runtime import Runtime
 from workflow_core.errors import AdapterUnavailableError, ServingError, WouldWaitForeverError
 from workflow_core.testing.clock import FakeClock
 from workflow_core.testing.loop import DrivenLoop
+from workflow_core.testing.run_under_test import RunUnderTest
 
 __all__ = ["Driver"]
 
 T = TypeVar("T")
+DataT = TypeVar("DataT")
+StatusT = TypeVar("StatusT", bound=IntEnum)
 
 _NOW = timedelta(0)
 _TICK = timedelta(milliseconds=1)
@@ -65,6 +69,18 @@ class Driver:
     def serve(self, *workflows: Workflow[Any, Any], engine: Engine | None = None) -> Serving:
         """Let the (first) engine work on these workflows."""
         return (engine or self.engine).serving(*workflows).start()
+
+    def begin(
+        self,
+        workflow: Workflow[DataT, StatusT],
+        foreign_id: str,
+        data: DataT,
+        *,
+        status: StatusT | None = None,
+    ) -> RunUnderTest[DataT, StatusT]:
+        """Trigger a run, to be followed by a test. Raises as `Engine.trigger`."""
+        run_id = self.engine.trigger(workflow, foreign_id, data, status=status)
+        return RunUnderTest(self, workflow, run_id)
 
     def crash(self, engine: Engine) -> None:
         """Drive this engine no more, as if its process had been killed: nothing is given back."""
@@ -224,6 +240,9 @@ class _SharedLoop(AsyncBodies):
 
     def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
         self._loop.start(body, done)
+
+    def cancel(self, body: Coroutine[Any, Any, object]) -> None:
+        self._loop.cancel(body)
 
     def close(self) -> None:
         """The bodies of a stopped serving are abandoned: their answers reach nobody."""

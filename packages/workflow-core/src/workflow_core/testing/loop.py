@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
-from workflow_core.engine.bodies import AsyncBodies, Done, begin
+from workflow_core.engine.bodies import AsyncBodies, Done, Tasks
 from workflow_core.ports import Clock
 
 __all__ = ["DrivenLoop"]
@@ -21,13 +21,15 @@ class DrivenLoop(AsyncBodies):
         self._selector = _RestingSelector()
         self._loop = _ClockedLoop(self._selector, clock)
         self._selector.loop = self._loop
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
         """The body begins at the next poll."""
-        task = begin(self._loop, body, done)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._loop, body, done)
+
+    def cancel(self, body: Coroutine[Any, Any, object]) -> None:
+        """It ends at the next poll."""
+        self._tasks.cancel(body)
 
     @property
     def is_running(self) -> bool:
@@ -43,10 +45,11 @@ class DrivenLoop(AsyncBodies):
     @property
     def told_unfinished(self) -> str:
         """A sentence on bodies that have not ended; "" if all have."""
-        if not self._tasks:
+        unfinished = len(self._tasks.running)
+        if not unfinished:
             return ""
         return (
-            f"{len(self._tasks)} async steps wait for something that is not the driver's, such as "
+            f"{unfinished} async steps wait for something that is not the driver's, such as "
             "a thread or a process: stand something in for it in tests"
         )
 
@@ -58,8 +61,7 @@ class DrivenLoop(AsyncBodies):
         """Cancel what runs and close the loop."""
         if self._loop.is_closed():
             return
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel_all()
         self._loop.run_forever()
         self._loop.close()
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sqlalchemy import URL, Connection
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import URL, Connection, Table
 from workflow_core.errors import AdapterError
 
-from workflow_sql.schema import Tables
-from workflow_sql.settings import Synchronous
+from workflow_sql.schema import Kinds, Tables, checked_schema
+from workflow_sql.settings import ConnectionSettings
 
-__all__ = ["Connections", "Cursor", "Dialect", "Row", "Swap"]
+if TYPE_CHECKING:
+    from workflow_sql.horizon import Gap, Horizon
+
+__all__ = ["Begun", "Change", "Connections", "Cursor", "Dialect", "Row", "Select", "Swap"]
+
+_NAMED_AT_ONCE = 2_000  # rows that one statement names by their ids
 
 Row = tuple[Any, ...]
 
@@ -29,7 +34,7 @@ class Cursor(Protocol):
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any: ...  # noqa: D102
     def executemany(self, sql: str, rows: Any, /) -> Any: ...  # noqa: D102
     def fetchone(self) -> Any: ...  # noqa: D102
-    def fetchall(self) -> list[Any]: ...  # noqa: D102
+    def fetchall(self) -> Sequence[Any]: ...  # noqa: D102
     def close(self) -> object: ...  # noqa: D102
 
 
@@ -40,25 +45,74 @@ class Swap:
     Each row of values carries the columns in order, then the run id, then the version expected.
     """
 
-    table: str
+    table: Table
     columns: tuple[str, ...]
     condition: str
     """A further one, on the stored row."""
+    constants: tuple[tuple[str, str], ...] = ()
+    """Further columns, each with the literal that it is set to in every row."""
+
+
+@dataclass(frozen=True)
+class Select:
+    """A fixed question that may have many rows for an answer."""
+
+    columns: tuple[str, ...]
+    rest: str
+    """From "from" on."""
+    blob: str = ""
+    """Which of the columns holds bytes, if one does; it is never null."""
+
+    @cached_property
+    def text(self) -> str:
+        """The statement as a whole."""
+        return f"select {', '.join(self.columns)} {self.rest}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """An update of many rows by key, each with values of its own.
+
+    Each row of values carries the columns in order, then the keys.
+    """
+
+    table: Table
+    columns: tuple[str, ...]
+    keys: tuple[str, ...]
+    condition: str = "1 = 1"
+    """A further one, on the stored row."""
+    not_beyond: str = ""
+    """One of the columns, which a row must not have beyond the new value; "": no matter."""
+    rising: str = ""
+    """One of the columns, a number that keeps what it has where that is more; "": none."""
+
+
+class Begun(NamedTuple):
+    """A transaction that may write."""
+
+    connection: Connection
+    now: int | None
+    """The server's clock in microseconds; None: there is no server."""
 
 
 class Connections(ABC):
     """The connections of one process to one database. Any thread."""
 
     @abstractmethod
-    def reading(self) -> AbstractContextManager[Connection]:
+    def reading(self, *, urgent: bool = False) -> AbstractContextManager[Connection]:
         """A connection that only reads; what it read is let go of on leaving.
 
-        Raises the driver's errors.
+        Args:
+            urgent: for what must go on though all other connections are in use.
+
+        Raises:
+            AdapterUnavailableError: all connections are in use.
+            Exception: the driver's errors.
         """
 
     @abstractmethod
-    def begin(self, timeout: timedelta, *, urgent: bool) -> Connection:
-        """Open a writing transaction and answer its connection, to be given to `end`.
+    def begin(self, timeout: timedelta, *, urgent: bool) -> Begun:
+        """Open a writing transaction; its connection is to be given to `end`.
 
         Args:
             timeout: how long to wait for other writers.
@@ -71,6 +125,13 @@ class Connections(ABC):
         """
 
     @abstractmethod
+    def single(self, *, urgent: bool) -> AbstractContextManager[Connection]:
+        """A connection for one statement that writes and commits by itself.
+
+        Raises as `begin`.
+        """
+
+    @abstractmethod
     def end(self, connection: Connection, *, commit: bool) -> None:
         """Commit or roll back, and let the next writer go on, also when that fails.
 
@@ -80,11 +141,49 @@ class Connections(ABC):
         """
 
     @abstractmethod
+    def alone(self) -> AbstractContextManager[Connection]:
+        """A new connection outside of all pools, closed afterwards; each statement commits.
+
+        Raises the driver's errors.
+        """
+
+    @abstractmethod
+    def now(self) -> int:
+        """The database's clock in microseconds; nearly always without a statement.
+
+        Raises the driver's errors.
+        """
+
+    on_news: Callable[[], object]
+    """To be called when other processes may have committed something."""
+    knows_all: bool
+    """Whether the pulse tells of other processes' commits, all and at once."""
+
+    @property
+    def remark(self) -> str:
+        """What a person who asks for the database's health is to know besides, after a comma."""
+        return ""
+
+    @property
+    @abstractmethod
+    def rhythm(self) -> tuple[float, float]:
+        """Seconds between two looks for other processes' commits: while there is news, at rest."""
+
+    @abstractmethod
     def pulse(self) -> Hashable:
         """Differs from the answer before if any connection has committed since. Very cheap.
 
         Raises the driver's errors.
         """
+
+    def attend(self) -> None:  # noqa: B027 - may be left as it is
+        """Somebody waits for other processes' commits from now on. Default: nothing to prepare."""
+
+    def tell(self) -> None:  # noqa: B027 - may be left as it is
+        """Something was committed that other processes wait for. Default: they find out."""
+
+    def beat(self) -> None:  # noqa: B027 - may be left as it is
+        """Other processes have committed something. Default: the pulse knows."""
 
     @abstractmethod
     def scrub(self) -> bool:
@@ -111,18 +210,45 @@ class Dialect(ABC):
 
     name: str
     """SQLAlchemy's name for it."""
-    instant: TypeEngine[int]
-    """The column type for microseconds since 1970, UTC."""
+    title: str
+    """Its name for people."""
+    schemas: str
+    """What a schema is there, for people; "": there is no such thing."""
+    reserved: frozenset[str]
+    """Words that are no names."""
+    kinds: Kinds
+    """Its column types."""
     driver_errors: tuple[type[Exception], ...]
     """What the driver raises."""
     upgrades_itself: bool
     """Whether opening a database with an older schema upgrades it."""
+    migrates_whole: bool
+    """Whether changes of tables are part of a transaction."""
+    clock: str
+    """The server's clock in microseconds, as part of a statement; "": there is no server."""
+    claiming: str
+    """Behind a select: lock the rows, and leave out those that others have locked."""
+    locking: str
+    """Behind a select: lock the rows; wait for whoever has locked them."""
+    joins_by_range: bool
+    """Whether a join looks up a range that depends on the row before in an index."""
+    as_committed: str
+    """Behind a select: see what others have committed, whatever this transaction saw before."""
+
+    def checked_schema(self, name: str) -> str | None:
+        """See `schema.checked_schema`."""
+        return checked_schema(name, what=self.schemas, title=self.title, reserved=self.reserved)
 
     @abstractmethod
-    def connections(
-        self, url: URL, *, synchronous: Synchronous, lock_timeout: timedelta
-    ) -> Connections:
-        """Open nothing yet. Raises ConfigurationError for what the url cannot mean."""
+    def connections(self, url: URL, settings: ConnectionSettings, prefix: str) -> Connections:
+        """Open nothing yet. Raises ConfigurationError for what the url cannot mean.
+
+        `prefix` is what the tables' names begin with.
+        """
+
+    @abstractmethod
+    def check(self, cursor: Cursor) -> None:
+        """See that the server can be used. Raises ConfigurationError."""
 
     @abstractmethod
     def describe(self, cursor: Cursor) -> str:
@@ -148,6 +274,9 @@ class Dialect(ABC):
     def driver_cursor(self, connection: object) -> Cursor | None:
         """A cursor of the driver's own `connection` of a caller; None: it is not this driver's."""
 
+    def lend(self, cursor: Cursor) -> None:  # noqa: B027 - may be left as it is
+        """Somebody else is to use the transaction: take back what was set for it alone."""
+
     @abstractmethod
     def ensure_begun(self, connection: object, cursor: Cursor) -> bool:
         """See that a caller's connection is in a transaction, opening one that the caller ends.
@@ -163,19 +292,63 @@ class Dialect(ABC):
     def pack(self, values: Sequence[str | int]) -> Any:
         """The parameter for `within`."""
 
+    def packs(self, values: Sequence[str | int]) -> Iterator[Any]:
+        """The parameter for `within`, in parts that no server's limit for a statement stops.
+
+        Ids are of 255 characters at most: those of a part are not a megabyte.
+        """
+        for start in range(0, len(values), _NAMED_AT_ONCE):
+            yield self.pack(values[start : start + _NAMED_AT_ONCE])
+
+    def rows(self, cursor: Cursor, select: Select, parameters: Sequence[Any]) -> Sequence[Row]:
+        """The answer to a question, all of it."""
+        cursor.execute(select.text, parameters)
+        return cursor.fetchall()
+
     @abstractmethod
     def insert_absent(
-        self, cursor: Cursor, table: str, columns: tuple[str, ...], rows: Sequence[Row]
+        self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> list[bool]:
         """Insert each row unless it breaks a unique key; tells which were inserted, in order."""
 
     @abstractmethod
-    def delete_taken(self, cursor: Cursor, table: str, ids: Sequence[str]) -> list[str]:
+    def insert_new(
+        self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
+    ) -> None:
+        """Insert rows; one whose key is there already is left as it is."""
+
+    @abstractmethod
+    def append(
+        self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
+    ) -> None:
+        """Insert rows in order, for whose order the database numbers them."""
+
+    @abstractmethod
+    def close_gap(self, cursor: Cursor, events: Table, gap: Gap, now: int) -> None:
+        """Put rows that mean nothing in place of ids that nobody will use.
+
+        In a transaction of its own that does not wait. Raises the driver's errors: somebody holds
+        one of the ids.
+        """
+
+    @abstractmethod
+    def delete_taken(self, cursor: Cursor, table: Table, ids: Sequence[str]) -> list[str]:
         """Delete the rows with these ids; tells which were there."""
 
     @abstractmethod
-    def update_each(self, cursor: Cursor, sql: str, rows: Sequence[Row]) -> list[bool]:
-        """Execute `sql`, an update of one row by key, for each; tells which changed one."""
+    def update_taken(
+        self, cursor: Cursor, table: Table, key: str, change: str, keys: Sequence[str]
+    ) -> set[str]:
+        """Update the rows with these keys; tells which were changed.
+
+        Args:
+            cursor: where.
+            table: the table.
+            key: its key.
+            change: what stands between "update table" and a further "and" about the keys: "set a =
+                1 where b = 0".
+            keys: the rows.
+        """
 
     @abstractmethod
     def compare_and_swap(self, cursor: Cursor, swap: Swap, rows: Sequence[Row]) -> list[bool]:
@@ -185,15 +358,24 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def insert_new(
-        self, cursor: Cursor, table: str, columns: tuple[str, ...], rows: Sequence[Row]
-    ) -> None:
-        """Insert rows; one whose key is there already is left as it is."""
+    def update_each(self, cursor: Cursor, change: Change, rows: Sequence[Row]) -> None:
+        """Update the rows, of those that are there, in one statement if it can be."""
+
+    @abstractmethod
+    def lock_migrations(self, cursor: Cursor, name: str) -> None:
+        """Wait until no other process migrates; to the end of the transaction or connection.
+
+        Raises the driver's errors.
+        """
 
     @abstractmethod
     def has_table(self, cursor: Cursor, name: str) -> bool:
-        """Whether there is a table of this name."""
+        """Whether there is a table of this name, as statements write it."""
+
+    def has_schema(self, cursor: Cursor, name: str) -> bool:
+        """Whether there is such a schema."""
+        raise NotImplementedError  # where there are none, none is asked for
 
     @abstractmethod
-    def marks_query(self, tables: Tables) -> str:
-        """Selects (up to which id all events are settled, number of changes of roles)."""
+    def horizon(self, tables: Tables) -> Horizon:
+        """Who knows up to which id all events are settled."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import URL, BigInteger, Connection
+from sqlalchemy import URL, BigInteger, Connection, LargeBinary, Table, Text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
 
-from workflow_sql.dialects.base import Connections, Cursor, Dialect, Row, Swap
+from workflow_sql.dialects import sqlite_batches as batches
+from workflow_sql.dialects.base import Change, Connections, Cursor, Dialect, Row, Select, Swap
 from workflow_sql.dialects.sqlite_connections import SqliteConnections
-from workflow_sql.schema import Tables
-from workflow_sql.settings import Synchronous
+from workflow_sql.horizon import Gap, Horizon, SqliteHorizon
+from workflow_sql.schema import Kinds, Tables
+from workflow_sql.settings import ConnectionSettings
 
 __all__ = ["SqliteDialect"]
 
@@ -59,13 +60,33 @@ class SqliteDialect(Dialect):
     """SQLite 3.35 or newer, in WAL mode."""
 
     name = "sqlite"
-    instant = _Microseconds()
+    title = "SQLite"
+    schemas = ""
+    reserved = frozenset()
+    kinds = Kinds(
+        instant=_Microseconds(),
+        id=Text(),
+        name=Text(),
+        label=Text(),
+        words=Text(),
+        data=LargeBinary(),
+        options={},
+        busy_options={},
+        partial_indexes=True,
+        ended_stored=None,
+    )
     # what cannot be bound to a parameter at all is among them: it is refused for good
     driver_errors = (sqlite3.Error, DBAPIError, OverflowError, UnicodeEncodeError)
     upgrades_itself = True
+    migrates_whole = True
+    clock = ""
+    claiming = ""  # whoever writes is alone
+    locking = ""
+    joins_by_range = True
+    as_committed = ""
 
     def connections(  # noqa: D102 - see Dialect
-        self, url: URL, *, synchronous: Synchronous, lock_timeout: timedelta
+        self, url: URL, settings: ConnectionSettings, prefix: str
     ) -> Connections:
         if sqlite3.sqlite_version_info < _OLDEST:
             raise ConfigurationError(
@@ -84,7 +105,12 @@ class SqliteDialect(Dialect):
                 f"the url has options that SQLite does not take here: {', '.join(url.query)}",
                 adapter="sql",
             )
-        return SqliteConnections(url.database, synchronous=synchronous, lock_timeout=lock_timeout)
+        return SqliteConnections(
+            url.database, synchronous=settings.synchronous, lock_timeout=settings.lock_timeout
+        )
+
+    def check(self, cursor: Cursor) -> None:
+        """Nothing to see: there is no server."""
 
     def describe(self, cursor: Cursor) -> str:  # noqa: D102
         cursor.execute("select sqlite_version()")
@@ -130,60 +156,71 @@ class SqliteDialect(Dialect):
     def pack(self, values: Sequence[str | int]) -> Any:  # noqa: D102
         return msgspec.json.encode(values).decode()
 
+    def rows(  # noqa: D102
+        self, cursor: Cursor, select: Select, parameters: Sequence[Any]
+    ) -> Sequence[Row]:
+        return batches.rows_of(cursor, select, parameters)
+
     def insert_absent(  # noqa: D102
-        self, cursor: Cursor, table: str, columns: tuple[str, ...], rows: Sequence[Row]
+        self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> list[bool]:
-        return self.update_each(cursor, _insert(table, columns), rows)
+        return batches.insert_all(cursor, table.name, columns, rows)
 
-    def delete_taken(self, cursor: Cursor, table: str, ids: Sequence[str]) -> list[str]:  # noqa: D102
+    def insert_new(  # noqa: D102
+        self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
+    ) -> None:
+        batches.insert_new(cursor, table.name, columns, rows)
+
+    def append(  # noqa: D102
+        self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
+    ) -> None:
+        batches.insert_new(cursor, table.name, columns, rows)
+
+    def close_gap(self, cursor: Cursor, events: Table, gap: Gap, now: int) -> None:
+        """There are none."""
+
+    def delete_taken(self, cursor: Cursor, table: Table, ids: Sequence[str]) -> list[str]:  # noqa: D102
+        return batches.delete_all(cursor, table.name, self.pack(ids))
+
+    def update_taken(  # noqa: D102
+        self, cursor: Cursor, table: Table, key: str, change: str, keys: Sequence[str]
+    ) -> set[str]:
         cursor.execute(
-            f"delete from {table} where {self.within('id')} returning id", (self.pack(ids),)
+            f"update {table.name} {change} and {self.within(key)} returning {key}",
+            (self.pack(keys),),
         )
-        return [row[0] for row in cursor.fetchall()]
-
-    def update_each(  # noqa: D102
-        self, cursor: Cursor, sql: str, rows: Sequence[Row]
-    ) -> list[bool]:
-        # no round trip is lost by going one by one, and each tells whether it took
-        execute = cursor.execute
-        return [execute(sql, row).rowcount == 1 for row in rows]
+        return {row[0] for row in cursor.fetchall()}
 
     def compare_and_swap(  # noqa: D102
         self, cursor: Cursor, swap: Swap, rows: Sequence[Row]
     ) -> list[bool]:
-        return self.update_each(cursor, _update(swap), rows)
+        return batches.swap_all(cursor, swap, rows)
 
-    def insert_new(  # noqa: D102
-        self, cursor: Cursor, table: str, columns: tuple[str, ...], rows: Sequence[Row]
-    ) -> None:
-        cursor.executemany(_insert(table, columns), rows)
+    def update_each(self, cursor: Cursor, change: Change, rows: Sequence[Row]) -> None:  # noqa: D102
+        sql = _change(change)
+        if change.not_beyond:
+            limit = change.columns.index(change.not_beyond)
+            rows = [(*row, row[limit]) for row in rows]
+        cursor.executemany(sql, rows)
+
+    def lock_migrations(self, cursor: Cursor, name: str) -> None:
+        """Whoever writes is alone."""
 
     def has_table(self, cursor: Cursor, name: str) -> bool:  # noqa: D102
         cursor.execute("select 1 from sqlite_master where type = 'table' and name = ?", (name,))
         return cursor.fetchone() is not None
 
-    def marks_query(self, tables: Tables) -> str:  # noqa: D102
-        # one writer: an id that is visible has no smaller one still to come
-        return (
-            "select coalesce((select seq from sqlite_sequence"
-            f" where name = '{tables.events.name}'), 0), role_changes"
-            f" from {tables.installation.name}"
-        )
+    def horizon(self, tables: Tables) -> Horizon:  # noqa: D102
+        return SqliteHorizon(tables)
 
 
 @lru_cache(maxsize=256)
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"insert into {table} ({', '.join(columns)}) values ({marks}) on conflict do nothing"
-
-
-@lru_cache(maxsize=256)
-def _update(swap: Swap) -> str:
-    values = ", ".join(f"{column} = ?" for column in swap.columns)
-    return (
-        f"update or ignore {swap.table} set {values}"
-        f" where run_id = ? and version = ? and {swap.condition}"
-    )
+def _change(change: Change) -> str:
+    kept = f"max(coalesce({change.rising}, 0), ?)"
+    values = ", ".join(f"{c} = {kept if c == change.rising else '?'}" for c in change.columns)
+    keys = " and ".join(f"{key} = ?" for key in change.keys)
+    beyond = f" and {change.not_beyond} <= ?" if change.not_beyond else ""
+    return f"update {change.table.name} set {values} where {keys} and {change.condition}{beyond}"
 
 
 def _driver_error(error: BaseException) -> BaseException:

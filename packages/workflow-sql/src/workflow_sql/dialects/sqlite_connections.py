@@ -6,17 +6,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
+from workflow_core.ports import leave_to_parent
 
-from workflow_sql.dialects.base import Connections
+from workflow_sql.dialects.base import Begun, Connections
+from workflow_sql.dialects.sqlite_quiet import Quiet
 from workflow_sql.fairlock import FairLock
-from workflow_sql.forking import leave_to_parent
 from workflow_sql.settings import Synchronous
 
 __all__ = ["SqliteConnections"]
@@ -34,11 +35,15 @@ class SqliteConnections(Connections):
     would sleep between their tries, in no order; here they follow one another at once.
     """
 
+    knows_all = True
+
     def __init__(self, path: str, *, synchronous: Synchronous, lock_timeout: timedelta) -> None:
         self._path = path
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout.total_seconds()
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
+        self._quiet = Quiet(self._lock_timeout)
+        self._is_locked_for_good = False
         self._start()
 
     def _start(self) -> None:
@@ -47,30 +52,44 @@ class SqliteConnections(Connections):
         self._readers: list[Connection] = []
         self._watching = threading.Lock()
         self._watch: Connection | None = None
+        self._writing = 0  # the use of the writer
         self._closed = False
 
     # -- reading -------------------------------------------------------------------------------
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:  # noqa: D102 - see Connections
-        try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = self._open()
-        try:
+    def reading(self, *, urgent: bool = False) -> Iterator[Connection]:  # noqa: D102 - see Connections
+        with self._quiet.use():
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._open()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            if connection.in_transaction():
+                connection.rollback()
+            if self._closed or len(self._readers) >= _IDLE_READERS:
+                connection.close()
+            else:
+                self._readers.append(connection)
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:  # noqa: D102
+        with self._quiet.use(), closing(self._open()) as connection:
             yield connection
-        except BaseException:
-            connection.close()
-            raise
-        if connection.in_transaction():
-            connection.rollback()
-        if self._closed or len(self._readers) >= _IDLE_READERS:
-            connection.close()
-        else:
-            self._readers.append(connection)
+
+    def now(self) -> int:  # noqa: D102
+        return time.time_ns() // 1_000  # there is no server: the machine's
+
+    @property
+    def rhythm(self) -> tuple[float, float]:  # noqa: D102
+        return (0.015, 0.02)
 
     def pulse(self) -> int:  # noqa: D102
-        with self._watching:
+        with self._watching, self._quiet.use():
             if self._watch is None:
                 self._watch = self._open()
             row = _driver(self._watch).execute("pragma data_version").fetchone()
@@ -78,7 +97,14 @@ class SqliteConnections(Connections):
 
     # -- writing -------------------------------------------------------------------------------
 
-    def begin(self, timeout: timedelta, *, urgent: bool) -> Connection:  # noqa: D102
+    def begin(self, timeout: timedelta, *, urgent: bool) -> Begun:  # noqa: D102
+        if self._is_locked_for_good:
+            raise AdapterError(
+                "this process was forked while a transaction of its parent's was open, which locks "
+                "the file for it for ever",
+                adapter="sql",
+                hint="Fork outside of transactions, or start a new process",
+            )
         end = time.monotonic() + timeout.total_seconds()
         try:
             mine = self._turns.acquire(timeout.total_seconds(), urgent=urgent)
@@ -94,14 +120,15 @@ class SqliteConnections(Connections):
                 adapter="sql",
                 hint="Keep transactions short",
             )
+        self._writing = self._quiet.enter()
         try:
             if self._writer is None:
                 self._writer = self._open(waits=False)
             self._begin_immediate(_driver(self._writer), end)
         except BaseException:
-            self._turns.release()
+            self._give_turn_back()
             raise
-        return self._writer
+        return Begun(self._writer, None)
 
     def _begin_immediate(self, driver: sqlite3.Connection, end: float) -> None:
         # Immediate: a transaction that first reads and then wants to write fails at once, however
@@ -118,6 +145,16 @@ class SqliteConnections(Connections):
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
             else:
                 return
+
+    @contextmanager
+    def single(self, *, urgent: bool) -> Iterator[Connection]:  # noqa: D102
+        connection, _ = self.begin(timedelta(seconds=self._lock_timeout), urgent=urgent)
+        try:
+            yield connection
+        except BaseException:
+            self.end(connection, commit=False)
+            raise
+        self.end(connection, commit=True)
 
     def end(self, connection: Connection, *, commit: bool) -> None:  # noqa: D102
         driver = _driver(connection)
@@ -145,7 +182,11 @@ class SqliteConnections(Connections):
             finally:
                 if self._closed:
                     self._drop_writer()
-                self._turns.release()
+                self._give_turn_back()
+
+    def _give_turn_back(self) -> None:
+        self._quiet.leave(self._writing)
+        self._turns.release()
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -156,16 +197,13 @@ class SqliteConnections(Connections):
     def scrub(self) -> bool:  # noqa: D102
         # deleted content is overwritten in the file ("secure_delete"), but stays in the log of
         # pages until that is copied back and cut to nothing. A try that waits holds up all writers
-        connection = self._open(waits=False)
-        try:
+        with self._quiet.use(), closing(self._open(waits=False)) as connection:
             for _ in range(_SCRUBS):
                 busy, *_ = _driver(connection).execute("pragma wal_checkpoint(truncate)").fetchone()
                 if not busy:
                     return True
                 time.sleep(_LONGEST_PAUSE)
             return False
-        finally:
-            connection.close()
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -200,6 +238,13 @@ class SqliteConnections(Connections):
                 adapter="sql",
                 hint="Put the file on a local disk",
             )
+        encoding = driver.execute("pragma encoding").fetchone()[0]
+        if encoding != "UTF-8":  # bytes that pass through a text function would come out changed
+            raise ConfigurationError(
+                f"the database keeps its texts in {encoding}, not in UTF-8",
+                adapter="sql",
+                hint="Use a file of its own for workflows, or make this one anew in UTF-8",
+            )
         driver.execute(f"pragma synchronous = {self._synchronous.value}").fetchall()
         driver.execute("pragma secure_delete = on").fetchall()
 
@@ -216,13 +261,16 @@ class SqliteConnections(Connections):
 
     def forsake(self) -> None:  # noqa: D102
         leave_to_parent((self._writer, self._readers, self._watch, self._turns))
+        self._is_locked_for_good |= not self._quiet.was_kept
+        self._quiet.restart()
         self._start()
 
     def close(self) -> None:  # noqa: D102
         self._closed = True
-        while self._readers:
-            self._readers.pop().close()
-        with self._watching:
+        with self._quiet.use():
+            while self._readers:
+                self._readers.pop().close()
+        with self._watching, self._quiet.use():
             if self._watch is not None:
                 self._watch.close()
                 self._watch = None

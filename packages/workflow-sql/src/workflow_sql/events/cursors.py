@@ -3,20 +3,21 @@
 A lane is one part of one topic. For each consumer and lane the table keeps ``done_to``: all events
 up to this id are done; and ``acked``: those beyond it that are done too. A row of the receivers'
 table tells how far an open receiver may have handed out: it goes when the receiver is closed, so
-that one which is still there when a lane changes hands belonged to a process that vanished.
+that one which is still there when a lane changes hands belonged to a process that vanished, unless
+it is one of the process that takes the lane.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from workflow_core.model import Event
 
 from workflow_sql.database import Database, Writing
-from workflow_sql.dialects import Row
-from workflow_sql.rows import EVENT, event_of
+from workflow_sql.dialects import Change, Row, Select
+from workflow_sql.rows import EVENT_COLUMNS, event_of
 
 __all__ = ["Cursors", "Fetched", "Lane", "Opening", "Progress"]
 
@@ -56,9 +57,16 @@ class Cursors:
         self._consumer = consumer
         self._topics = tuple(dict.fromkeys(topics))
         self._held = frozenset(parts)
-        self._cursors = tables.cursors.name
-        self._receivers = tables.receivers.name
-        self._consumers = tables.consumers.name
+        self._tables = tables
+        self._cursors = tables.cursors.fullname
+        self._receivers = tables.receivers.fullname
+        self._consumers = tables.consumers.fullname
+        self._come_further = Change(
+            tables.cursors,
+            ("done_to", "acked"),
+            ("consumer", "topic", "part"),
+            not_beyond="done_to",
+        )
         mask = sum(1 << part for part in parts)
         topics_marks = ", ".join("?" * len(self._topics))
         self._mine = f"consumer = ? and topic in ({topics_marks}) and ((? >> part) & 1) = 1"
@@ -68,13 +76,22 @@ class Cursors:
             f" where consumer = ? and topic in ({topics_marks})"
         )
         # from each lane its own range of the index; the ids beyond the caller's are never touched
-        self._fetch = (
-            f"select e.id, e.part, e.event_id, {_of('e', EVENT)}"
-            f" from {self._cursors} c join {tables.events.name} e"
-            " on e.topic = c.topic and e.part = c.part"
-            " and e.id > case when c.done_to > ? then c.done_to else ? end and e.id <= ?"
-            f" where c.consumer = ? and c.topic in ({topics_marks}) and ((? >> c.part) & 1) = 1"
-            " order by e.id limit ?"
+        if database.dialect.joins_by_range:
+            these = (
+                f"from {self._cursors} c join {tables.events.fullname} e"
+                " on e.topic = c.topic and e.part = c.part"
+                " and e.id > case when c.done_to > ? then c.done_to else ? end and e.id <= ?"
+                f" where c.consumer = ? and c.topic in ({topics_marks}) and ((? >> c.part) & 1) = 1"
+            )
+        else:
+            held = ", ".join(map(str, sorted(self._held)))
+            these = (
+                f"from {tables.events.fullname} e where e.topic in ({topics_marks})"
+                f" and e.part in ({held or 'null'}) and e.id > ? and e.id <= ?"
+            )
+        self._fetch = Select(
+            ("e.id", "e.part", "e.event_id", *(f"e.{column}" for column in EVENT_COLUMNS)),
+            f"{these} order by e.id limit ?",
         )
 
     def open(
@@ -83,11 +100,16 @@ class Cursors:
         *,
         receiver: str,
         instance: str,
+        open_here: Collection[str],
         head: int,
         from_latest: bool,
         window_end: int,
     ) -> Opening:
-        """Register the consumer and take over its lanes."""
+        """Register the consumer and take over its lanes.
+
+        From a receiver in `open_here` too: it is this process's, which reads other lanes from now
+        on and has not vanished with what it has in hand.
+        """
         cursor = writing.cursor
         self._see(writing)
         cursor.execute(self._known, (self._consumer, *self._topics))
@@ -103,14 +125,14 @@ class Cursors:
         if fresh:
             self._database.dialect.insert_new(
                 cursor,
-                self._cursors,
+                self._tables.cursors,
                 ("consumer", "topic", "part", "done_to", "acked"),
                 fresh,
             )
-        suspect_to = self._left_behind(writing, known)
+        suspect_to = self._left_behind(writing, known, head, open_here)
         self._database.dialect.insert_new(
             cursor,
-            self._receivers,
+            self._tables.receivers,
             ("id", "consumer", "instance", "window_end"),
             [(receiver, self._consumer, instance, window_end)],
         )
@@ -132,27 +154,31 @@ class Cursors:
 
     def fetch(self, after: int, up_to: int, limit: int) -> list[Fetched]:
         """Events of the lanes with ids in (after, up_to], in order of id."""
+        dialect = self._database.dialect
+        wanted: tuple[Any, ...] = (*self._topics, after, up_to, limit)
+        if dialect.joins_by_range:
+            wanted = (after, after, up_to, *self._me, limit)
         with self._database.reading("receiving events") as cursor:
-            cursor.execute(self._fetch, (after, after, up_to, *self._me, limit))
-            rows: list[Row] = cursor.fetchall()
+            rows = dialect.rows(cursor, self._fetch, wanted)
         return [(row[0], (row[3], row[1]), event_of(row[2], row[3:])) for row in rows]
 
     def save(
         self, writing: Writing, progress: Mapping[Lane, Progress], receiver: str, window_end: int
     ) -> None:
         """Keep how far the lanes have come; a lane that has come further by now is left alone."""
-        writing.cursor.executemany(
-            f"update {self._cursors} set done_to = ?, acked = ?"
-            " where consumer = ? and topic = ? and part = ? and done_to <= ?",
+        self._see(writing)  # first, as on opening, lest the two wait for each other
+        self._database.dialect.update_each(
+            writing.cursor,
+            self._come_further,
             [
-                (done_to, _acked_text(acked), self._consumer, topic, part, done_to)
-                for (topic, part), (done_to, acked) in progress.items()
+                (done_to, _acked_text(acked), self._consumer, topic, part)
+                for (topic, part), (done_to, acked) in sorted(progress.items())
             ],
         )
         writing.cursor.execute(
             f"update {self._receivers} set window_end = ? where id = ?", (window_end, receiver)
         )
-        self._see(writing)
+        self._database.horizon.keep(writing.cursor)
 
     def resign(self, writing: Writing, receiver: str) -> None:
         """A clean end: what comes again is not suspect."""
@@ -164,23 +190,22 @@ class Cursors:
         writing.cursor.execute(f"update {self._consumers} set seen_at = ? where name = ?", seen)
         if writing.cursor.rowcount == 0:
             self._database.dialect.insert_new(
-                writing.cursor, self._consumers, ("seen_at", "name"), [seen]
+                writing.cursor, self._tables.consumers, ("name", "seen_at"), [seen[::-1]]
             )
 
-    def _left_behind(self, writing: Writing, known: Mapping[Lane, Row]) -> dict[Lane, int]:
+    def _left_behind(
+        self, writing: Writing, known: Mapping[Lane, Row], head: int, open_here: Collection[str]
+    ) -> dict[Lane, int]:
         writing.cursor.execute(
             f"select id, window_end from {self._receivers} where consumer = ?", (self._consumer,)
         )
-        open_ones: dict[str, int] = dict(writing.cursor.fetchall())
+        rows = writing.cursor.fetchall()
+        open_ones: dict[str, int] = {id: end for id, end in rows if id not in open_here}
         return {
-            lane: open_ones[row[4]]
+            lane: min(open_ones[row[4]], head)  # what came later was in nobody's hands yet
             for lane, row in known.items()
             if lane[1] in self._held and row[4] in open_ones
         }
-
-
-def _of(alias: str, columns: str) -> str:
-    return ", ".join(f"{alias}.{column}" for column in columns.split(", "))
 
 
 def _progress(row: Row | None, start: int) -> Progress:

@@ -18,13 +18,13 @@ def oldest_waiting(database: Database, topics: Sequence[str], consumer: str) -> 
     """
     tables = database.tables
     first = (
-        f"select e.filed_at from {tables.events.name} e"
+        f"select e.filed_at from {tables.events.fullname} e"
         " where e.topic = ? and e.part = ? and e.id > ? order by e.id limit 1"
     )
     with database.reading("measuring the lag") as cursor:
         marks = ", ".join("?" * len(topics))
         cursor.execute(
-            f"select topic, part, done_to from {tables.cursors.name}"
+            f"select topic, part, done_to from {tables.cursors.fullname}"
             f" where consumer = ? and topic in ({marks})",
             (consumer, *topics),
         )

@@ -6,17 +6,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import cast
 
 from workflow_core.errors import AdapterError, ClosedError
 from workflow_core.model import Event
-from workflow_core.ports import Delivery, Receiver
+from workflow_core.ports import Delivery, Receiver, in_forked_child
 
-from workflow_sql.database import Database
-from workflow_sql.events.cursors import Cursors, Fetched, Lane, Progress
-from workflow_sql.forking import in_forked_child
+from workflow_sql.database import Database, Writing
+from workflow_sql.events.cursors import Cursors, Fetched, Lane, Opening, Progress
 
 __all__ = ["SqlReceiver"]
 
@@ -44,29 +43,23 @@ class SqlReceiver(Receiver[Event]):
         *,
         id: str,
         instance: str,
+        open_here: Collection[str],
         from_latest: bool,
         upkeep: Callable[[], None],
         forget: Callable[[SqlReceiver], object],
     ) -> None:
         self._database = database
         self._cursors = cursors
-        self._id = id
+        self.id = id
         self._upkeep = upkeep
         self._closed = False
         self._forget = forget
         self._closing = threading.Lock()
         self._lock = threading.Lock()  # of all below, against close from another thread
-        with database.writing("opening a receiver") as writing:
-            head = database.marks(writing.cursor).events
-            opening = cursors.open(
-                writing,
-                receiver=id,
-                instance=instance,
-                head=head,
-                from_latest=from_latest,
-                window_end=head + _AHEAD,
-            )
-        self._window_end = head + _AHEAD
+        opening, self._window_end = database.transact(
+            "opening a receiver",
+            lambda writing: self._open(writing, instance, open_here, from_latest),
+        )
         self._suspect_to = opening.suspect_to
         self._position = min(progress.done_to for progress in opening.lanes.values())
         self._span = _SPAN
@@ -74,10 +67,27 @@ class SqlReceiver(Receiver[Event]):
         self._unacked: dict[int, Lane] = {}
         self._acked = {lane: set(progress.acked) for lane, progress in opening.lanes.items()}
         self._passed = {acked for ids in self._acked.values() for acked in ids}
+        self._done_to = {lane: progress.done_to for lane, progress in opening.lanes.items()}
+        self._furthest = max(self._done_to.values())
         self._unsaved: set[Lane] = set()
         self._save_at = 0.0
         in_forked_child(self._forked)
         self._show_at = time.monotonic() + _SHOW_EVERY
+
+    def _open(
+        self, writing: Writing, instance: str, open_here: Collection[str], from_latest: bool
+    ) -> tuple[Opening, int]:
+        head = self._database.marks(writing.cursor).events
+        opening = self._cursors.open(
+            writing,
+            receiver=self.id,
+            instance=instance,
+            open_here=open_here,
+            head=head,
+            from_latest=from_latest,
+            window_end=head + _AHEAD,
+        )
+        return opening, head + _AHEAD
 
     # -- receiving -----------------------------------------------------------------------------
 
@@ -89,6 +99,8 @@ class SqlReceiver(Receiver[Event]):
     def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[Event]]:
         """At rest no statement is made; a commit in this process wakes it at once."""
         end = time.monotonic() + timeout.total_seconds()
+        self._check_open()
+        self._database.watch.look(timeout.total_seconds())
         self._upkeep()
         while True:
             self._check_open()
@@ -137,6 +149,8 @@ class SqlReceiver(Receiver[Event]):
         return False
 
     def _not_acked_before(self, rows: list[Fetched]) -> list[Fetched]:
+        if rows and rows[0][0] <= self._furthest:  # lanes that had come further than others
+            rows = [row for row in rows if row[0] > self._done_to[row[1]]]
         if not self._passed:
             return rows
         new = [row for row in rows if row[0] not in self._passed]
@@ -185,8 +199,10 @@ class SqlReceiver(Receiver[Event]):
 
     def _save(self, window_end: int) -> None:
         progress = self._progress()
-        with self._database.writing("saving cursors") as writing:
-            self._cursors.save(writing, progress, self._id, window_end)
+        self._database.transact(
+            "saving cursors",
+            lambda writing: self._cursors.save(writing, progress, self.id, window_end),
+        )
         self._saved(progress, window_end)
 
     def _saved(self, progress: dict[Lane, Progress], window_end: int) -> None:
@@ -220,11 +236,13 @@ class SqlReceiver(Receiver[Event]):
         self._forget(self)
         with self._lock:
             try:
-                with self._database.writing("closing a receiver") as writing:
-                    self._cursors.save(writing, self._progress(), self._id, self._window_end)
-                    self._cursors.resign(writing, self._id)
+                self._database.transact("closing a receiver", self._resign)
             except AdapterError as error:
                 logger.warning("what was acked in the last second may come again: %s", error)
+
+    def _resign(self, writing: Writing) -> None:
+        self._cursors.save(writing, self._progress(), self.id, self._window_end)
+        self._cursors.resign(writing, self.id)
 
     def _forked(self) -> None:
         """The receiver is the parent's; what the child inherited of it is closed."""

@@ -9,7 +9,7 @@ from workflow_core.errors import AdapterError, AdapterUnavailableError, ClosedEr
 from workflow_core.model import Event
 from workflow_core.ports import EventSender
 
-from workflow_sql.database import Database
+from workflow_sql.database import Database, Writing
 from workflow_sql.events.table import EventTable
 
 __all__ = ["SqlEventSender"]
@@ -40,9 +40,9 @@ class SqlEventSender(EventSender):
         if not events:
             return []
         try:
-            with self._database.writing("publishing events", timeout=timeout) as writing:
-                self._table.append(writing.cursor, events, writing.now)
-                writing.wakes = True
+            self._database.transact(
+                "publishing events", lambda writing: self._append(writing, events), timeout=timeout
+            )
         except (AdapterUnavailableError, ClosedError):
             raise
         except AdapterError as error:
@@ -54,6 +54,10 @@ class SqlEventSender(EventSender):
                 *self.send_many(events[half:], timeout),
             ]
         return [None] * len(events)
+
+    def _append(self, writing: Writing, events: Sequence[Event]) -> None:
+        self._table.append(writing.cursor, events, writing.now)
+        writing.wakes = True
 
     def close(self) -> None:
         """Nothing is on its way."""

@@ -37,7 +37,7 @@ class SqlEventStreamer(EventStreamer):
 
     A topic has as many parts as the installation says (16); a run's events are all in one. At rest
     a receiver costs no statement: commits of this process wake it, those of others are seen by a
-    look every 15 ms at a number that the database keeps in memory.
+    look every 15 to 20 ms at a number that the database keeps in memory.
 
     Args:
         database: where.
@@ -97,6 +97,7 @@ class SqlEventStreamer(EventStreamer):
             cursors,
             id=str(uuid.uuid4()),
             instance=self._instance,
+            open_here=[receiver.id for receiver in list(self._receivers)],
             from_latest=from_latest,
             upkeep=self._trimming.trim_if_due,
             forget=lambda closed: self._receivers.pop(closed, None),

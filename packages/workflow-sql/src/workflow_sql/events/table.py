@@ -21,7 +21,7 @@ class EventTable:
 
     def __init__(self, database: Database) -> None:
         self._dialect = database.dialect
-        self._table = database.tables.events.name
+        self._table = database.tables.events
         self._parts = database.installation.partitions
 
     def append(self, cursor: Cursor, events: Sequence[Event], now: int) -> None:
@@ -38,4 +38,4 @@ class EventTable:
             )
             for event in events
         ]
-        self._dialect.insert_new(cursor, self._table, _COLUMNS, rows)
+        self._dialect.append(cursor, self._table, _COLUMNS, rows)

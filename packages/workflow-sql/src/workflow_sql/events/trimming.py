@@ -40,10 +40,10 @@ class Trimming:
         self._turn = threading.Lock()
         self._warned: set[str] = set()
         tables = database.tables
-        self._events = tables.events.name
-        self._installation = tables.installation.name
-        self._cursors = tables.cursors.name
-        self._consumers = tables.consumers.name
+        self._events = tables.events.fullname
+        self._installation = tables.installation.fullname
+        self._cursors = tables.cursors.fullname
+        self._consumers = tables.consumers.fullname
         # from topic to topic by the index, without looking at what lies between
         next_topic = f"select min(e.topic) from {self._events} e where e.topic > t.topic"
         self._lanes = (
@@ -55,9 +55,10 @@ class Trimming:
             f"  (select min(id) from {self._events} e where e.topic = t.topic and e.part = p.part)"
             " from t cross join p where topic is not null"
         )
-        self._delete = (
-            f"delete from {self._events} where id in (select id from {self._events}"
-            " where topic = ? and part = ? and id <= ? order by id limit ?)"
+        self._delete = f"delete from {self._events} where topic = ? and part = ? and id <= ?"
+        self._first = (
+            f"select id from {self._events} where topic = ? and part = ? and id <= ?"
+            " order by id limit ?"
         )
 
     def trim_if_due(self) -> None:
@@ -165,8 +166,13 @@ class Trimming:
         with self._database.writing("trimming events", timeout=_PATIENCE) as writing:
             for (topic, part), last in list(up_to.items()):
                 wanted = _AT_ONCE - gone
-                writing.cursor.execute(self._delete, (topic, part, last, wanted))
-                gone += writing.cursor.rowcount
+                writing.cursor.execute(self._first, (topic, part, last, wanted))
+                ids = [row[0] for row in writing.cursor.fetchall()]
+                if ids:
+                    # whoever reads the horizon from the table must not find a gap behind it
+                    self._database.horizon.keep(writing.cursor, at_least=ids[-1])
+                    writing.cursor.execute(self._delete, (topic, part, ids[-1]))
+                    gone += len(ids)
                 if gone >= _AT_ONCE:
                     break
                 del up_to[topic, part]

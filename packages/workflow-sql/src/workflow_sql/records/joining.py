@@ -6,7 +6,7 @@ import sys
 import weakref
 
 from sqlalchemy import Connection, Engine
-from workflow_core.errors import InputError
+from workflow_core.errors import InputError, StoreBusyError
 
 from workflow_sql.database import Database
 from workflow_sql.dialects import Cursor
@@ -33,7 +33,7 @@ class Joining:
         alchemy = _alchemy_connection(connection)
         if alchemy is None:
             return self._of_driver(connection)
-        if alchemy.dialect.name != self._database.dialect.name:
+        if _kind(alchemy.dialect.name) != _kind(self._database.dialect.name):
             raise _stranger(f"it is one of {alchemy.dialect.name}")
         if not alchemy.in_transaction():
             alchemy.begin()  # else its commit would not know that there is something to commit
@@ -52,10 +52,21 @@ class Joining:
 
     def _check(self, cursor: Cursor) -> None:
         database = self._database
+        errors = database.dialect.driver_errors
         try:
-            cursor.execute(f"select id from {database.tables.installation.name}")
+            cursor.execute("savepoint workflow_check")
+        except errors as error:
+            raise StoreBusyError(
+                "the transaction cannot be joined: an error within has undone it",
+                adapter="sql",
+                hint="Roll the transaction back and retry it",
+            ) from error
+        try:
+            cursor.execute(f"select id from {database.tables.installation.fullname}")
             row = cursor.fetchone()
-        except database.dialect.driver_errors as error:
+            cursor.execute("release savepoint workflow_check")
+        except errors as error:
+            cursor.execute("rollback to savepoint workflow_check")
             raise _stranger("it has none of the tables") from error
         if row is None or row[0] != database.installation.id:
             raise _stranger("it has other tables of the same names")
@@ -75,6 +86,10 @@ def _alchemy_connection(connection: object) -> Connection | None:
             hint="Call from within its run_sync, with the connection or session given there",
         )
     return None
+
+
+def _kind(name: str) -> str:
+    return "mysql" if name == "mariadb" else name  # one may be called by the other's name
 
 
 def _stranger(why: str) -> InputError:

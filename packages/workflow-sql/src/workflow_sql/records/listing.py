@@ -7,12 +7,27 @@ import binascii
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, text, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    bindparam,
+    exists,
+    func,
+    select,
+    text,
+    true,
+    tuple_,
+)
+from sqlalchemy.types import NullType
 from workflow_core.errors import InputError
 from workflow_core.model import Page, Record, RecordQuery, RunState, SortOrder
+from workflow_core.ports import Tally
 
 from workflow_sql.database import Database
 from workflow_sql.instants import microseconds
+from workflow_sql.records.counting import count_statement
+from workflow_sql.records.searching import Searching
 from workflow_sql.rows import RECORD_COLUMNS, record_of
 from workflow_sql.schema import ENDED, LIVE
 
@@ -26,6 +41,7 @@ class Listing:
         self._database = database
         self._records = database.tables.records
         self._outbox = database.tables.outbox
+        self._searching = Searching(database.tables)
 
     def page(self, query: RecordQuery) -> Page[Record]:
         """One page, in order of creation."""
@@ -38,19 +54,45 @@ class Listing:
 
     def counts(self, query: RecordQuery) -> Mapping[tuple[str, int, RunState], int]:
         """Runs per workflow, status and state."""
-        group = (self._records.c.workflow, self._records.c.status, self._records.c.state)
-        statement = select(*group, func.count()).where(*self.conditions(query)).group_by(*group)
+        statement = count_statement(self._database.tables, query, self.conditions)
         rows = self._database.select(statement, "counting records")
         return {(row[0], row[1], RunState(row[2])): row[3] for row in rows}
 
+    def tally(self, query: RecordQuery) -> Tally:
+        """Of one page: its rows, and where it ends; both walk along the index, no further."""
+        columns = self._records.c
+        key = (columns.created_at, columns.run_id)
+        conditions = [*self.conditions(query)]
+        if query.after is not None:
+            conditions.append(tuple_(*key) > _place(query.after))
+        page = select(columns.status, columns.state).where(*conditions).order_by(*key)
+        part = page.limit(query.limit).subquery("part")
+        group = (part.c.status, part.c.state)
+        rows = self._database.select(
+            select(*group, func.count()).group_by(*group), "counting records"
+        )
+        counts = {(row[0], RunState(row[1])): row[2] for row in rows}
+        if sum(counts.values()) < query.limit:
+            return Tally(counts=counts)
+        last = select(*key).where(*conditions).order_by(*key).offset(query.limit - 1).limit(1)
+        ends = self._database.select(last, "counting records")
+        return Tally(counts=counts, next=_told(tuple(ends[0])) if ends else None)
+
     def page_statement(self, query: RecordQuery) -> Select[tuple[object, ...]]:
         """The rows of a page and one more."""
-        records = self._records
+        records: FromClause = self._records
+        statement = select(*(records.c[name] for name in RECORD_COLUMNS))
+        by_value = self._searching.ordered(query)
+        if by_value is not None:
+            found, condition = by_value
+            statement = statement.select_from(
+                found.join(records, records.c.run_id == found.c.run_id)
+            ).where(condition)
+            records = found
         key = (records.c.created_at, records.c.run_id)
         newest_first = query.order is SortOrder.NEWEST_FIRST
         statement = (
-            select(*(records.c[name] for name in RECORD_COLUMNS))
-            .where(*self.conditions(query))
+            statement.where(*self.conditions(query))
             .order_by(*(column.desc() if newest_first else column for column in key))
             .limit(query.limit + 1)
         )
@@ -82,6 +124,7 @@ class Listing:
             found.append(columns.updated_at > microseconds(query.updated_after))
         if query.updated_before is not None:
             found.append(columns.updated_at < microseconds(query.updated_before))
+        found += self._searching.conditions(query)
         if query.drivable:
             found += self._drivable()
         return found
@@ -114,9 +157,10 @@ class Listing:
     def _among(self, column: str, values: Sequence[str]) -> ColumnElement[bool]:
         dialect = self._database.dialect
         # the fixed text knows its parameter as "?", a composed statement by name
-        condition = dialect.within(f"{self._records.name}.{column}").replace("?", ":among")
+        condition = dialect.within(f"{self._records.fullname}.{column}").replace("?", ":among")
         return text(condition).bindparams(  # type: ignore[return-value]
-            bindparam("among", dialect.pack(values))
+            # of no type: the driver's own way with it is what the condition is written for
+            bindparam("among", dialect.pack(values), type_=NullType())
         )
 
 
@@ -125,8 +169,11 @@ def _literal(condition: str) -> ColumnElement[bool]:
 
 
 def _bookmark(record: Record) -> str:
-    place = msgspec.json.encode((microseconds(record.created_at), record.run_id))
-    return base64.urlsafe_b64encode(place).decode()
+    return _told((microseconds(record.created_at), record.run_id))
+
+
+def _told(place: tuple[int, str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
 
 
 def _place(bookmark: str) -> tuple[int, str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from workflow_core.errors import AdapterUnavailableError, RunNotFoundError
+from workflow_core.errors import AdapterUnavailableError
 from workflow_core.model import HistoryEntry, OutboxEvent, Page, Record, RecordQuery, RunState
 from workflow_core.ports import (
     AdapterContext,
     Capability,
+    Erasure,
+    OutboxBacklog,
     Outcome,
     RecordStore,
+    RunCopy,
     StoreTransaction,
+    Tally,
     Write,
 )
 from workflow_core.ports.record_store import check_distinct
@@ -22,17 +26,15 @@ from workflow_sql.database import Database
 from workflow_sql.instants import from_microseconds
 from workflow_sql.records.joining import Joining
 from workflow_sql.records.listing import Listing
+from workflow_sql.records.moving import Moving
 from workflow_sql.records.outbox import Outbox
+from workflow_sql.records.reading import Reader
 from workflow_sql.records.transaction import SqlTransaction
 from workflow_sql.records.upkeep import Upkeep
 from workflow_sql.records.writing import Writer
-from workflow_sql.rows import RECORD, record_of
-from workflow_sql.schema import LIVE
 from workflow_sql.settings import History, SqlSettings
 
 __all__ = ["SqlRecordStore"]
-
-_AT_ONCE = 1_000  # runs looked up in one statement
 
 
 class SqlRecordStore(RecordStore):
@@ -56,20 +58,14 @@ class SqlRecordStore(RecordStore):
     ) -> None:
         self.database = database
         self._history = history
+        self._reader = Reader(database)
         self._writer = Writer(database, history, history_keep)
         self._listing = Listing(database)
         self._outbox = Outbox(database, self._writer)
         self._upkeep = Upkeep(database, self._listing)
+        self._moving = Moving(database, history)
         self._joining = Joining(database)
         self._outbox_pulse: object = None
-        records = database.tables.records.name
-        within = database.dialect.within
-        self._lookup = f"select {RECORD} from {records} where {within('run_id')}"
-        one = f"select {RECORD} from {records}"
-        mine = "workflow = ? and foreign_id = ?"
-        self._lookup_one = f"{one} where run_id = ?"
-        self._latest_live = f"{one} where {mine} and {LIVE}"
-        self._latest = f"{one} where {mine} order by created_at desc, run_id desc limit 1"
 
     @classmethod
     def from_config(cls, settings: SqlSettings, context: AdapterContext) -> SqlRecordStore:
@@ -83,8 +79,13 @@ class SqlRecordStore(RecordStore):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Transactions, claims and word of changes; a history unless it is off."""
-        always = {Capability.TRANSACTIONS, Capability.CLAIMS, Capability.WAKES}
+        always = {Capability.TRANSACTIONS, Capability.SEARCH, Capability.CLAIMS, Capability.WAKES}
         return frozenset(always if self._history is History.OFF else always | {Capability.HISTORY})
+
+    @property
+    def transactions_at_once(self) -> int:
+        """Half of the pool; the other half does for all else. With SQLite one writes anyway."""
+        return self.database.transactions_at_once
 
     def check_health(self) -> str:
         """The database's and the schema's version."""
@@ -107,8 +108,13 @@ class SqlRecordStore(RecordStore):
         check_distinct(writes)
         if not writes:
             return []
-        with self.transaction() as transaction:
-            return transaction.store_many(writes)
+        tries = self.database.tries()
+        while True:
+            try:
+                with self.transaction() as transaction:
+                    return transaction.store_many(writes)
+            except AdapterUnavailableError as error:
+                tries.again_or_raise(error)
 
     @contextmanager
     def transaction(self) -> Iterator[SqlTransaction]:
@@ -121,6 +127,7 @@ class SqlRecordStore(RecordStore):
         with self.database.lending("the transaction") as writing:
             transaction = SqlTransaction(
                 self.database,
+                self._reader,
                 self._writer,
                 writing.connection,
                 writing.cursor,
@@ -131,12 +138,14 @@ class SqlRecordStore(RecordStore):
             if failure is not None:
                 raise failure
             writing.wakes = transaction.wakes
+            writing.tells = transaction.tells
 
     def join(self, connection: object) -> StoreTransaction:
         """Takes SQLAlchemy's Connection or Session, or the driver's own connection."""
         driver, cursor = self._joining.cursor(connection)
         return SqlTransaction(
             self.database,
+            self._reader,
             self._writer,
             connection,
             cursor,
@@ -149,34 +158,23 @@ class SqlRecordStore(RecordStore):
     def lookup(self, run_id: str) -> Record:
         """One statement by key."""
         with self.database.reading("looking up a run") as cursor:
-            cursor.execute(self._lookup_one, (run_id,))
-            row = cursor.fetchone()
-        if row is None:
-            raise RunNotFoundError("no such run", run_id=run_id, adapter="sql")
-        return record_of(row)
+            return self._reader.lookup(cursor, run_id)
 
     def lookup_many(self, run_ids: Sequence[str], *, primary: bool = False) -> Mapping[str, Record]:
-        """A statement for each thousand of them; there is no replica."""
-        found: dict[str, Record] = {}
-        pack = self.database.dialect.pack
+        """A statement for each thousand of them; of the replica, where there is one."""
+        if not primary:
+            answer = self.database.ask_replica(
+                "looking up runs", lambda cursor: self._reader.lookup_many(cursor, run_ids)
+            )
+            if answer is not None:
+                return answer
         with self.database.reading("looking up runs") as cursor:
-            for start in range(0, len(run_ids), _AT_ONCE):
-                cursor.execute(self._lookup, (pack(run_ids[start : start + _AT_ONCE]),))
-                for row in cursor.fetchall():
-                    found[row[0]] = record_of(row)
-        return found
+            return self._reader.lookup_many(cursor, run_ids)
 
     def latest(self, workflow: str, foreign_id: str) -> Record:
         """The live one by its unique key, else the last by index."""
         with self.database.reading("looking up a foreign id") as cursor:
-            for statement in (self._latest_live, self._latest):
-                cursor.execute(statement, (workflow, foreign_id))
-                row = cursor.fetchone()
-                if row is not None:
-                    return record_of(row)
-        raise RunNotFoundError(
-            f"no run with the foreign id {foreign_id!r}", workflow=workflow, adapter="sql"
-        )
+            return self._reader.latest(cursor, workflow, foreign_id)
 
     def list_records(self, query: RecordQuery) -> Page[Record]:
         """By key and not by offset: page after page costs the same."""
@@ -186,10 +184,23 @@ class SqlRecordStore(RecordStore):
         """Ended runs are counted in an index, live ones in the table."""
         return self._listing.counts(query)
 
+    def tally_records(self, query: RecordQuery) -> Tally:
+        """Two statements, each bounded by the page."""
+        return self._listing.tally(query)
+
+    def outbox_backlog(self, workflow: str, *, most: int) -> OutboxBacklog:
+        """By the index, never more than `most` rows of either sort."""
+        return self._outbox.backlog(workflow, most)
+
     def history(self, run_id: str) -> Sequence[HistoryEntry]:
         """Every version that is kept; where none is, the present one."""
         kept = [] if self._history is History.OFF else self._upkeep.history(run_id)
         return kept or super().history(run_id)
+
+    def history_many(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[HistoryEntry]]:
+        """In one statement for some hundred runs; those of which none is kept one by one."""
+        kept = {} if self._history is History.OFF else self._upkeep.histories(run_ids)
+        return {**super().history_many([r for r in run_ids if r not in kept]), **kept}
 
     # -- the outbox ----------------------------------------------------------------------------
 
@@ -223,16 +234,32 @@ class SqlRecordStore(RecordStore):
         return self._outbox.next_due(workflows)
 
     def outbox_changed(self) -> bool:
-        """Whether anybody has committed anything since: a few microseconds, no statement."""
-        before, self._outbox_pulse = self._outbox_pulse, self.database.pulse()
+        """Whether anybody has committed anything since: a few microseconds, no statement.
+
+        With a server it may be a moment until other processes' commits are known here.
+        """
+        before, self._outbox_pulse = self._outbox_pulse, self.database.watch.perhaps()
         return before != self._outbox_pulse
 
     # -- upkeep --------------------------------------------------------------------------------
 
-    def erase_copies(self, run_id: str) -> None:
+    def erase_copies(self, run_id: str) -> Erasure:
         """Also overwrites what earlier versions left behind in the files."""
-        self._upkeep.erase_copies(run_id)
+        return self._upkeep.erase_copies(run_id)
 
-    def purge(self, query: RecordQuery) -> int:
+    def purge(
+        self, query: RecordQuery, *, doomed: Callable[[Sequence[str]], None] | None = None
+    ) -> int:
         """Records, history and timers go together, some hundred runs in one transaction."""
-        return self._upkeep.purge(query)
+        return self._upkeep.purge(query, doomed)
+
+    # -- moving --------------------------------------------------------------------------------
+
+    def adopt(self, copies: Sequence[RunCopy]) -> None:
+        """One transaction."""
+        if copies:
+            self._moving.adopt(copies)
+
+    def list_outbox(self, *, after: str | None = None, limit: int = 100) -> Page[OutboxEvent]:
+        """By key: page after page costs the same."""
+        return self._moving.outbox(after, limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,13 @@ from workflow_core.errors import (
     InputError,
     StoreBusyError,
 )
+from workflow_core.model import Record
 from workflow_core.ports import Outcome, StoreTransaction, Write
 from workflow_core.ports.record_store import check_distinct
 
 from workflow_sql.database import Database
 from workflow_sql.dialects import Cursor
+from workflow_sql.records.reading import Reader
 from workflow_sql.records.writing import Writer
 
 __all__ = ["SqlTransaction"]
@@ -31,12 +33,14 @@ class SqlTransaction(StoreTransaction):
         now: the time of the transaction in microseconds.
         joined: whether it is a caller's.
         wakes: set where waiting calls are to look again after the commit.
+        tells: set where other processes are to look into the outbox after it.
         failure: why the transaction is lost, once it is.
     """
 
     def __init__(
         self,
         database: Database,
+        reader: Reader,
         writer: Writer,
         connection: object,
         cursor: Cursor,
@@ -51,7 +55,9 @@ class SqlTransaction(StoreTransaction):
         self.joined = joined_driver is not None
         self._driver = joined_driver
         self.wakes = False
+        self.tells = False
         self.failure: AdapterUnavailableError | None = None
+        self._reader = reader
         self._writer = writer
 
     @property
@@ -59,6 +65,8 @@ class SqlTransaction(StoreTransaction):
         """SQLAlchemy's connection, or what `SqlRecordStore.join` was given."""
         if isinstance(self._connection, Connection) and not self._connection.in_transaction():
             self._connection.begin()  # the open one: what is done with it is not to commit it
+            with self.database.told("lending the transaction"):
+                self.database.dialect.lend(self.cursor)
         return self._connection
 
     def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
@@ -70,13 +78,46 @@ class SqlTransaction(StoreTransaction):
             InputError: the caller's connection commits each statement by itself.
         """
         check_distinct(writes)
-        return self._store(writes) if writes else []
+        if not writes:
+            return []
+        # rows that are held are published by whoever holds them
+        self.tells = self.tells or any(
+            not event.held_for for write in writes for event in write.events
+        )
+        return self._store(writes)
 
     def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
         """See `StoreTransaction.delete_outbox_events`; raises as `store_many`."""
         database = self.database
         with self.part("deleting outbox events") as cursor:
-            return database.dialect.delete_taken(cursor, database.tables.outbox.name, ids)
+            return database.dialect.delete_taken(cursor, database.tables.outbox, ids)
+
+    def lookup_many(self, run_ids: Sequence[str]) -> Mapping[str, Record]:
+        """See `StoreTransaction.lookup_many`; raises as `store_many`."""
+        return self._looked_up(run_ids, self._reader.lookup_many)
+
+    def lock_many(self, run_ids: Sequence[str]) -> Mapping[str, Record]:
+        """See `StoreTransaction.lock_many`; raises as `store_many`."""
+        return self._looked_up(run_ids, self._reader.lock_many)
+
+    def latest(self, workflow: str, foreign_id: str) -> Record:
+        """See `StoreTransaction.latest`; raises as `store_many`."""
+        with self.part("looking up a foreign id") as cursor:
+            return self._reader.latest(cursor, workflow, foreign_id)
+
+    def is_contention(self, error: BaseException) -> bool:
+        """By the driver's code."""
+        return self.database.dialect.is_contention(error)
+
+    def _looked_up(
+        self,
+        run_ids: Sequence[str],
+        look: Callable[[Cursor, Sequence[str]], Mapping[str, Record]],
+    ) -> Mapping[str, Record]:
+        if not run_ids:
+            return {}
+        with self.part("looking up runs") as cursor:
+            return look(cursor, run_ids)
 
     @contextmanager
     def part(self, doing: str) -> Iterator[Cursor]:
@@ -106,7 +147,7 @@ class SqlTransaction(StoreTransaction):
         """Store them; where one cannot be, halve until it is found, and store the others."""
         try:
             with self.part("storing records") as cursor:
-                return self._writer.store(cursor, writes, self.now)
+                return self._writer.store(cursor, writes, self.now, joined=self.joined)
         except AdapterUnavailableError:
             raise
         except AdapterError as refusal:

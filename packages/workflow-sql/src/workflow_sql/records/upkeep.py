@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 from workflow_core.model import HistoryEntry, RecordQuery, RunState
+from workflow_core.ports import Erasure
 
 from workflow_sql.database import Database, Writing
 from workflow_sql.records.listing import Listing
@@ -14,6 +16,17 @@ from workflow_sql.rows import HISTORY, history_entry_of
 
 __all__ = ["Upkeep"]
 
+_ERASED = (
+    "its history: data, errors and reasons",
+    "its search attributes",
+    "its events in the outbox: headers",
+    "its timers: errors",
+    "free pages of the database's file, where it is one (SQLite)",
+)
+_KEPT_BY_DATABASES = (
+    "the database's replicas and backups; where it is a server, its logs, and dead rows until they "
+    "are vacuumed or purged"
+)
 _AT_ONCE = 500  # runs purged in one transaction, so that others can write in between
 
 
@@ -29,33 +42,62 @@ class Upkeep:
         """The versions kept, oldest first."""
         with self._database.reading("reading the history") as cursor:
             cursor.execute(
-                f"select {HISTORY} from {self._tables.history.name}"
+                f"select {HISTORY} from {self._tables.history.fullname}"
                 " where run_id = ? order by version",
                 (run_id,),
             )
             return [history_entry_of(row) for row in cursor.fetchall()]
 
-    def erase_copies(self, run_id: str) -> None:
-        """Scrub data, errors, reasons and headers from all but the record itself."""
+    def histories(self, run_ids: Sequence[str]) -> dict[str, list[HistoryEntry]]:
+        """The same of several runs; those of which nothing is kept are left out."""
+        dialect = self._database.dialect
+        found: dict[str, list[HistoryEntry]] = {}
+        with self._database.reading("reading histories") as cursor:
+            for packed in dialect.packs(run_ids):
+                cursor.execute(
+                    f"select {HISTORY} from {self._tables.history.fullname}"
+                    f" where {dialect.within('run_id')}",
+                    (packed,),
+                )
+                for entry in map(history_entry_of, cursor.fetchall()):
+                    found.setdefault(entry.run_id, []).append(entry)
+        for entries in found.values():
+            entries.sort(key=attrgetter("version"))
+        return found
+
+    def erase_copies(self, run_id: str) -> Erasure:
+        """Scrub data, errors, reasons, headers and what it is found by."""
         tables = self._tables
         with self._database.writing("erasing a run's copies") as writing:
             for statement in (
-                f"update {tables.history.name} set data = null, error = '', reason = ''"
+                f"update {tables.history.fullname} set data = null, error = '', reason = ''"
                 " where run_id = ?",
-                f"update {tables.outbox.name} set headers = '' where run_id = ?",
-                f"update {tables.timers.name} set error = '' where run_id = ?",
+                f"update {tables.outbox.fullname} set headers = '' where run_id = ?",
+                f"update {tables.timers.fullname} set error = '' where run_id = ?",
+                f"update {tables.records.fullname} set search = null where run_id = ?",
+                f"delete from {tables.search.fullname} where run_id = ?",
             ):
                 writing.cursor.execute(statement, (run_id,))
-        self._database.scrub()
+        remains = [_KEPT_BY_DATABASES]
+        if not self._database.scrub():
+            remains.append("pages in the write-ahead log, until a long read has ended")
+        return Erasure(erased=_ERASED, remains=remains)
 
-    def purge(self, query: RecordQuery) -> int:
+    def purge(self, query: RecordQuery, doomed: Callable[[Sequence[str]], None] | None) -> int:
         """Delete ended runs and all that is theirs, at most the query's limit."""
         gone = 0
-        while gone < query.limit:
+        # at rest no writer is disturbed
+        while gone < query.limit and self._database.select(
+            self.purge_statement(query, 1), "looking for runs to purge"
+        ):
             wanted = min(query.limit - gone, _AT_ONCE)
-            with self._database.writing("purging runs") as writing:
-                run_ids = self._ended(writing, query, wanted)
-                self._delete(writing, run_ids)
+            with self._database.lending("purging runs") as writing:
+                with self._database.told("purging runs"):
+                    run_ids = self._ended(writing, query, wanted)
+                if doomed is not None and run_ids:
+                    doomed(run_ids)
+                with self._database.told("purging runs"):
+                    self._delete(writing, run_ids)
             gone += len(run_ids)
             if len(run_ids) < wanted:
                 break
@@ -80,7 +122,8 @@ class Upkeep:
     def _delete(self, writing: Writing, run_ids: Sequence[str]) -> None:
         dialect = self._database.dialect
         packed = dialect.pack(run_ids)
-        for table in (self._tables.records, self._tables.history, self._tables.timers):
+        tables = self._tables
+        for table in (tables.records, tables.history, tables.timers, tables.search):
             writing.cursor.execute(
-                f"delete from {table.name} where {dialect.within('run_id')}", (packed,)
+                f"delete from {table.fullname} where {dialect.within('run_id')}", (packed,)
             )

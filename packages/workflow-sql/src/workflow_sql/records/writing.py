@@ -3,61 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from workflow_core.errors import AdapterError, RunInProgressError, VersionConflictError
-from workflow_core.model import PauseKind, Record, RunState
+from workflow_core.errors import AdapterUnavailableError, RunInProgressError, VersionConflictError
+from workflow_core.model import Record
 from workflow_core.ports import Outcome, Write
 
 from workflow_sql.database import Database
 from workflow_sql.dialects import Cursor, Row, Swap
-from workflow_sql.instants import later
-from workflow_sql.rows import (
-    OUTBOX_COLUMNS,
-    RECORD_COLUMNS,
-    headers_text,
-    outbox_row,
-    passed_text,
-    resumed_text,
+from workflow_sql.records.searching import SearchWriter
+from workflow_sql.records.written import (
+    CHANGED,
+    HISTORY,
+    INSERTED,
+    LIVE_STATES,
+    MOVED,
+    SETTLED,
+    changed_row,
+    history_row,
+    is_settled,
+    moved_row,
+    new_row,
 )
+from workflow_sql.rows import OUTBOX_COLUMNS, outbox_row
 from workflow_sql.schema import LIVE
 from workflow_sql.settings import History
 
 __all__ = ["Writer"]
 
-_INSERTED = (*RECORD_COLUMNS, "live")
-_CHANGED = (
-    "status",
-    "state",
-    "version",
-    "write_id",
-    "data",
-    "updated_at",
-    "entered_version",
-    "repeats",
-    "attempts",
-    "next_try_at",
-    "last_error",
-    "reason",
-    "pause_kind",
-    "auto_resumes",
-    "skipped",
-    "passed",
-    "resumed",
-    "headers",
-)
-_HISTORY = (
-    "run_id",
-    "version",
-    "stored_at",
-    "status",
-    "state",
-    "attempts",
-    "reason",
-    "error",
-    "data",
-)
-_LIVE_STATES = frozenset(state for state in RunState if state.is_live)  # a call each costs more
 _TRIM_EVERY = 64  # versions of a run between two looks at how long its history has become
 
 
@@ -70,8 +44,9 @@ class _Stored(NamedTuple):
 class _Batch:
     """One batch on its way: which writes have won, and what is to be said of each."""
 
-    def __init__(self, cursor: Cursor, writes: Sequence[Write], now: int) -> None:
+    def __init__(self, cursor: Cursor, writes: Sequence[Write], now: int, *, joined: bool) -> None:
         self.cursor = cursor
+        self.joined = joined
         self.writes = writes
         self.now = now
         self.won = [False] * len(writes)
@@ -105,30 +80,53 @@ class Writer:
         self._history = history
         self._history_keep = history_keep
         tables = database.tables
-        self._records = tables.records.name
-        self._outbox = tables.outbox.name
-        self._history_table = tables.history.name
+        self._records = tables.records
+        self._outbox = tables.outbox
+        self._history_table = tables.history
         # a step between live states leaves the column `live` alone and with it the partial indexes
-        self._move = Swap(self._records, _CHANGED, LIVE)
-        self._enter = Swap(self._records, (*_CHANGED, "entered_at"), LIVE)
-        self._end = Swap(self._records, (*_CHANGED, "live"), "1 = 1")
-        self._end_entered = Swap(self._records, (*_CHANGED, "live", "entered_at"), "1 = 1")
-        within = self._dialect.within
+        self._move = Swap(self._records, CHANGED, LIVE)
+        self._enter = Swap(self._records, (*CHANGED, "entered_at"), LIVE)
+        self._end = Swap(self._records, (*CHANGED, "live"), "1 = 1")
+        self._end_entered = Swap(self._records, (*CHANGED, "live", "entered_at"), "1 = 1")
+        end_settled, enter_settled = (*MOVED, "live", "entered_at"), (*MOVED, "entered_at")
+        self._end_settled = Swap(self._records, end_settled, "1 = 1", SETTLED)
+        self._enter_settled = Swap(self._records, enter_settled, LIVE, SETTLED)
+        self._swaps = (
+            *(self._end, self._end_entered, self._end_settled),
+            *(self._move, self._enter, self._enter_settled),
+        )
+        # and the column of the search attributes is only touched where they change
+        self._searched = {
+            swap: replace(swap, columns=(*swap.columns, "search")) for swap in self._swaps
+        }
+        self._search = SearchWriter(database)
+        records = self._records.fullname
         self._standing = (
-            f"select run_id, version, write_id, live from {self._records} where {within('run_id')}"
+            f"select run_id, version, write_id, live from {records}"
+            f" where {self._dialect.within('run_id')}"
         )
         self._live_run = (
-            f"select run_id from {self._records} where workflow = ? and foreign_id = ? and {LIVE}"
+            f"select run_id from {records} where workflow = ? and foreign_id = ? and {LIVE}"
         )
-        self._trim_history = f"delete from {self._history_table} where run_id = ? and version <= ?"
+        self._trim_history = (
+            f"delete from {self._history_table.fullname} where run_id = ? and version <= ?"
+        )
 
-    def store(self, cursor: Cursor, writes: Sequence[Write], now: int) -> list[Outcome]:
+    def store(
+        self, cursor: Cursor, writes: Sequence[Write], now: int, *, joined: bool = False
+    ) -> list[Outcome]:
         """Store each write for itself; outcomes in order.
+
+        Args:
+            cursor: of the transaction.
+            writes: the batch.
+            now: the transaction's time.
+            joined: it is a caller's, which may see an older state of what others have committed.
 
         Raises the driver's errors, also for a value that it cannot take: of all the batch then
         some is written, and the caller rolls it back.
         """
-        batch = _Batch(cursor, writes, now)
+        batch = _Batch(cursor, writes, now, joined=joined)
         # those that end runs first: what they end may be triggered again in the same batch
         self._change(batch)
         self._insert(batch)
@@ -146,57 +144,68 @@ class Writer:
 
     def _insert(self, batch: _Batch) -> None:
         which = [at for at, write in enumerate(batch.writes) if write.record.version == 1]
-        rows = [_new_row(batch.writes[at], batch.now) for at in which]
-        batch.note(which, self._dialect.insert_absent(batch.cursor, self._records, _INSERTED, rows))
+        # in one order over all writers, lest two of them wait for each other's foreign ids
+        which.sort(key=lambda at: batch.writes[at].record.foreign_id)
+        rows = [new_row(batch.writes[at], batch.now) for at in which]
+        batch.note(which, self._dialect.insert_absent(batch.cursor, self._records, INSERTED, rows))
 
     def _change(self, batch: _Batch) -> None:
         groups: dict[Swap, list[int]] = {
-            self._end: [],
-            self._end_entered: [],
-            self._move: [],
-            self._enter: [],
+            either: [] for swap in self._swaps for either in (swap, self._searched[swap])
         }
         for at, write in enumerate(batch.writes):
             if write.record.version != 1:
-                groups[self._swap_for(write.record)].append(at)
+                is_live = write.record.state in LIVE_STATES
+                groups[self._swap_for(write, stays_live=is_live)].append(at)
         for swap, which in groups.items():
             # in one order over all writers, lest two of them wait for each other
             which.sort(key=lambda at: batch.writes[at].record.run_id)
             self._apply(batch, swap, which)
 
-    def _swap_for(self, record: Record) -> Swap:
-        entered = record.entered_version == record.version
-        if record.state in _LIVE_STATES:
-            return self._enter if entered else self._move
-        return self._end_entered if entered else self._end
+    def _swap_for(self, write: Write, *, stays_live: bool) -> Swap:
+        if write.record.entered_version != write.record.version:
+            swap = self._move if stays_live else self._end
+        elif is_settled(write):
+            swap = self._enter_settled if stays_live else self._end_settled
+        else:
+            swap = self._enter if stays_live else self._end_entered
+        return swap if write.search is None else self._searched[swap]
 
     def _apply(self, batch: _Batch, swap: Swap, which: Sequence[int]) -> None:
         if which:
-            rows = [_changed_row(batch.writes[at], swap, batch.now) for at in which]
+            row_of = moved_row if swap.constants else changed_row
+            rows = [row_of(batch.writes[at], swap, batch.now) for at in which]
             batch.note(which, self._dialect.compare_and_swap(batch.cursor, swap, rows))
 
     # -- losing --------------------------------------------------------------------------------
 
     def _judge(self, batch: _Batch, lost: Sequence[int]) -> None:
         """Make ended runs live again, which is rare, and say of all others why they lost."""
-        standing = self._look(batch.cursor, [batch.writes[at].record.run_id for at in lost])
+        standing = self._look(batch, [batch.writes[at].record.run_id for at in lost])
         for at in lost:
             record = batch.writes[at].record
             stored = standing.get(record.run_id)
             if stored is not None and not stored.live and stored.version == record.version - 1:
-                entered = record.entered_version == record.version
-                self._apply(batch, self._end_entered if entered else self._end, [at])
+                swap = self._swap_for(batch.writes[at], stays_live=False)
+                self._apply(batch, swap, [at])
             if not batch.won[at]:
-                batch.outcomes[at] = self._verdict(batch.cursor, record, stored)
+                batch.outcomes[at] = self._verdict(batch, record, stored)
 
-    def _look(self, cursor: Cursor, run_ids: Sequence[str]) -> dict[str, _Stored]:
-        cursor.execute(self._standing, (self._dialect.pack(run_ids),))
-        return {
-            run_id: _Stored(version, write_id, live is not None)
-            for run_id, version, write_id, live in cursor.fetchall()
-        }
+    def _look(self, batch: _Batch, run_ids: Sequence[str]) -> dict[str, _Stored]:
+        question = self._as_committed(batch, self._standing)
+        found: dict[str, _Stored] = {}
+        for packed in self._dialect.packs(sorted(run_ids)):
+            batch.cursor.execute(question, (packed,))
+            for run_id, version, write_id, live in batch.cursor.fetchall():
+                found[run_id] = _Stored(version, write_id, live is not None)
+        return found
 
-    def _verdict(self, cursor: Cursor, record: Record, stored: _Stored | None) -> Outcome:
+    def _as_committed(self, batch: _Batch, question: str) -> str:
+        # our own transactions see what is committed; one that asks by locking what others are
+        # about to write would wait for them crosswise
+        return question + self._dialect.as_committed if batch.joined else question
+
+    def _verdict(self, batch: _Batch, record: Record, stored: _Stored | None) -> Outcome:
         expected = record.version - 1
         if stored is not None:
             if (stored.version, stored.write_id) == (record.version, record.write_id):
@@ -207,11 +216,13 @@ class Writer:
                 )
         elif record.version != 1:
             return VersionConflictError(run_id=record.run_id, expected=expected, found=None)
-        cursor.execute(self._live_run, (record.workflow, record.foreign_id))
-        live = cursor.fetchone()
+        batch.cursor.execute(
+            self._as_committed(batch, self._live_run), (record.workflow, record.foreign_id)
+        )
+        live = batch.cursor.fetchone()
         if live is None:
-            return AdapterError(
-                "the database refused the record", adapter="sql", run_id=record.run_id
+            raise AdapterUnavailableError(
+                "a run that was in the way has just ended", adapter="sql", run_id=record.run_id
             )
         return RunInProgressError(
             workflow=record.workflow, foreign_id=record.foreign_id, live_run_id=live[0]
@@ -223,13 +234,14 @@ class Writer:
         filed = [outbox_row(event, now) for write in stored for event in write.events]
         if filed:
             self.file_events(cursor, filed)
+        self._search.write(cursor, stored, now)
         if self._history is not History.OFF and stored:
             kept = self._history is History.WITH_DATA
             self._dialect.insert_new(
                 cursor,
                 self._history_table,
-                _HISTORY,
-                [_history_row(write.record, kept, now) for write in stored],
+                HISTORY,
+                [history_row(write.record, kept, now) for write in stored],
             )
             self._shorten_history(cursor, (write.record for write in stored))
 
@@ -241,89 +253,3 @@ class Writer:
         ]
         if long:
             cursor.executemany(self._trim_history, long)
-
-
-def _new_row(write: Write, now: int) -> Row:
-    record = write.record
-    return (
-        record.run_id,
-        record.workflow,
-        record.foreign_id,
-        record.status,
-        int(record.state),
-        record.version,
-        record.write_id,
-        record.data,
-        now,
-        now,
-        now,
-        record.entered_version,
-        record.repeat,
-        record.attempts,
-        _next_try(write, now),
-        record.last_error,
-        record.reason,
-        _pause(record.pause_kind),
-        record.auto_resumes,
-        int(record.skipped),
-        passed_text(record.passed),
-        resumed_text(record.resumed),
-        headers_text(record.headers),
-        _live(record),
-    )
-
-
-def _changed_row(write: Write, swap: Swap, now: int) -> Row:
-    record = write.record
-    row = (
-        record.status,
-        int(record.state),
-        record.version,
-        record.write_id,
-        record.data,
-        now,
-        record.entered_version,
-        record.repeat,
-        record.attempts,
-        _next_try(write, now),
-        record.last_error,
-        record.reason,
-        _pause(record.pause_kind),
-        record.auto_resumes,
-        int(record.skipped),
-        passed_text(record.passed),
-        resumed_text(record.resumed),
-        headers_text(record.headers),
-    )
-    key = (record.run_id, record.version - 1)
-    extra = swap.columns[len(_CHANGED) :]
-    if not extra:
-        return (*row, *key)
-    values = {"live": _live(record), "entered_at": now}
-    return (*row, *(values[column] for column in extra), *key)
-
-
-def _history_row(record: Record, with_data: bool, now: int) -> Row:
-    return (
-        record.run_id,
-        record.version,
-        now,
-        record.status,
-        int(record.state),
-        record.attempts,
-        record.reason,
-        record.last_error,
-        record.data if with_data and not record.last_error else None,
-    )
-
-
-def _live(record: Record) -> int | None:
-    return 1 if record.state in _LIVE_STATES else None
-
-
-def _next_try(write: Write, now: int) -> int | None:
-    return None if write.retry_in is None else later(now, write.retry_in)
-
-
-def _pause(kind: PauseKind | None) -> str | None:
-    return None if kind is None else str(kind)

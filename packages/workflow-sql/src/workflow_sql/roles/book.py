@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
 import msgspec
+from workflow_core.ports import Lease
 
 from workflow_sql.database import Database, Writing
-from workflow_sql.dialects import Cursor
+from workflow_sql.dialects import Change, Cursor
 from workflow_sql.instants import later, span
 from workflow_sql.roles.spreading import Spreading
 
@@ -86,16 +87,16 @@ class Book:
 
         Of the member's own those are free that it does not know itself to have `held`.
         """
-        return sorted(
-            role
-            for role in set(wanted).difference(held)
-            if self.holder(role) in (None, session) and self._is_for(session, role)
-        )
+        taken: list[str] = []
+        for role in sorted(set(wanted).difference(held)):
+            if self.holder(role) in (None, session) and self._is_for(session, role, taken):
+                taken.append(role)
+        return taken
 
-    def _is_for(self, session: str, role: str) -> bool:
+    def _is_for(self, session: str, role: str, taken: Sequence[str]) -> bool:
         if self._roles.get(role, _NEVER_HELD).kept_until <= self._now:
             return True
-        return role in self._claims and self._spreading.has_room(session, role)
+        return role in self._claims and self._spreading.has_room(session, role, taken)
 
     def recalled(self, session: str) -> set[str]:
         """What this member holds and others should have."""
@@ -141,9 +142,10 @@ class Ledger:
         self._database = database
         self._lease = lease
         tables = database.tables
-        self._sessions = tables.sessions.name
-        self._roles = tables.roles.name
-        self._installation = tables.installation.name
+        self._sessions = tables.sessions.fullname
+        self._roles = tables.roles.fullname
+        self._held_by = Change(tables.roles, ("session", "token", "kept_until"), ("role",))
+        self._installation = tables.installation.fullname
 
     def read(self, cursor: Cursor, now: int) -> Book:
         """All of it."""
@@ -160,30 +162,38 @@ class Ledger:
         roles = {row[0]: _Role(*row[1:]) for row in cursor.fetchall()}
         return Book(members, roles, now)
 
+    def lock(self, writing: Writing) -> None:
+        """Let nobody else judge and grant until the transaction's end."""
+        writing.cursor.execute(
+            f"select role_changes from {self._installation}{self._database.dialect.locking}"
+        )
+        writing.cursor.fetchall()
+
     def enter(self, writing: Writing, session: str, instance: str) -> None:
         """A new member. Those whose time is long over are taken out."""
         expired = writing.now - span(self._lease)
         writing.cursor.execute(f"delete from {self._sessions} where expires_at < ?", (expired,))
         self._database.dialect.insert_new(
             writing.cursor,
-            self._sessions,
+            self._database.tables.sessions,
             ("id", "instance", "wanted", "asked_at", "expires_at"),
             [(session, instance, "[]", 0, later(writing.now, self._lease))],
         )
 
-    def renew(self, writing: Writing, session: str, *, asking: bool) -> bool:
-        """The member is there, and still wants what it asked for; False: it was too late."""
-        asked = ", asked_at = ?" if asking else ""
-        writing.cursor.execute(
-            f"update {self._sessions} set expires_at = ?{asked} where id = ? and expires_at > ?",
-            (
-                later(writing.now, self._lease),
-                *([writing.now] if asking else []),
-                session,
-                writing.now,
-            ),
+    def renew(self, session: str, *, asking: bool) -> bool:
+        """The member is there, and still wants what it asked for; False: it was too late.
+
+        One statement: it is all that a process at rest writes.
+        """
+        asked = ", asked_at = {now}" if asking else ""
+        renewed = self._database.alone(
+            "renewing the roles' lease",
+            f"update {self._sessions} set expires_at = {{now}} + ?{asked}"
+            " where id = ? and expires_at > {now}",
+            (span(self._lease), session),
+            urgent=True,
         )
-        return writing.cursor.rowcount == 1
+        return renewed == 1
 
     def wish(self, writing: Writing, session: str, wanted: Collection[str]) -> None:
         """What the member would like to have."""
@@ -192,18 +202,18 @@ class Ledger:
             (msgspec.json.encode(sorted(wanted)).decode(), writing.now, session),
         )
 
-    def grant(self, writing: Writing, role: str, session: str, token: int) -> None:
-        """The role is the member's."""
-        writing.cursor.execute(
-            f"update {self._roles} set session = ?, token = ?, kept_until = 0 where role = ?",
-            (session, token, role),
-        )
-        if writing.cursor.rowcount == 0:
-            self._database.dialect.insert_new(
+    def grant(self, writing: Writing, session: str, leases: Sequence[Lease]) -> None:
+        """The roles are the member's: two statements, however many there are."""
+        dialect = self._database.dialect
+        granted = [(session, lease.token, 0, lease.role) for lease in leases]
+        dialect.update_each(writing.cursor, self._held_by, granted)
+        new = [row for row in granted if row[1] == 1]  # nobody ever had it
+        if new:
+            dialect.insert_new(
                 writing.cursor,
-                self._roles,
+                self._database.tables.roles,
                 ("role", "session", "token", "kept_until"),
-                [(role, session, token, 0)],
+                [(role, holder, token, kept_until) for holder, token, kept_until, role in new],
             )
 
     def give_up(

@@ -10,10 +10,16 @@ from datetime import timedelta
 from functools import partial
 
 from workflow_core.errors import AdapterError, ClosedError
-from workflow_core.ports import AdapterContext, Capability, Lease, RoleScheduler, SystemClock
+from workflow_core.ports import (
+    AdapterContext,
+    Capability,
+    Lease,
+    RoleScheduler,
+    SystemClock,
+    in_forked_child,
+)
 
 from workflow_sql.database import Database, Writing
-from workflow_sql.forking import in_forked_child
 from workflow_sql.roles.book import Book, Ledger
 from workflow_sql.roles.session import Lost, Session
 from workflow_sql.settings import SqlSettings
@@ -23,6 +29,7 @@ __all__ = ["SqlRoleScheduler"]
 logger = logging.getLogger(__name__)
 
 _AFTER_FAILURE = 1.0  # seconds until the next try to renew
+_CALM = 0.1  # seconds; one look for all changes within, when many roles change hands
 _INJECTED_CLOCK_POLL = 0.05  # seconds; a clock that a test moves wakes nobody
 
 
@@ -90,20 +97,23 @@ class SqlRoleScheduler(RoleScheduler):
         """A read while the role is held, else one transaction."""
         with self._lock:
             self._check_open()
-            with self.database.reading("looking for a free role") as cursor:
+            with self.database.reading("looking for a free role", urgent=True) as cursor:
                 if self._ledger.read(cursor, self.database.now()).holder(role) is not None:
                     return None
             with self.database.writing("taking a role", urgent=True) as writing:
                 book, session = self._entered(writing)
                 granted = []
                 if book.holder(role) is None:
-                    granted = [self._grant(writing, book, session, role)]
+                    granted = [self._grant(book, session, role)]
+                    self._ledger.grant(writing, session.id, granted)
                     self._ledger.tell(writing)
             return self._keep(granted)[0] if granted else None
 
     def acquire(self, roles: Sequence[str], timeout: timedelta) -> Sequence[Lease]:
         """All that are free in one transaction; at rest no statement is made."""
         end = time.monotonic() + timeout.total_seconds()
+        self._check_open()
+        self.database.watch.look(timeout.total_seconds())
         wanted = frozenset(roles)
         self._waiting = True
         try:
@@ -149,16 +159,11 @@ class SqlRoleScheduler(RoleScheduler):
                 self._lose(session)
                 return
             began = self.database.monotonic()
-            with self.database.writing("renewing the roles' lease", urgent=True) as writing:
-                asking = self._asked or self._waiting
-                kept = self._ledger.renew(writing, session.id, asking=asking)
-                given_up = list(self._to_give_up)
-                for lease in given_up:
-                    self._give_up(writing, session, lease)
+            kept = self._ledger.renew(session.id, asking=self._asked or self._waiting)
             self._asked = False
-            del self._to_give_up[: len(given_up)]
             if kept:
                 session.renewed(began)
+                self._give_up_later_ones(session)
             else:
                 self._lose(session)
 
@@ -175,6 +180,7 @@ class SqlRoleScheduler(RoleScheduler):
             self._lose(session)
             try:
                 with self.database.writing("resigning from all roles", urgent=True) as writing:
+                    self._ledger.lock(writing)
                     self._ledger.leave(writing, session.id)
                     self._ledger.tell(writing)
             except AdapterError as error:
@@ -189,7 +195,7 @@ class SqlRoleScheduler(RoleScheduler):
         changes = self.database.watch.refresh().role_changes
         if not self._is_time_to_look(changes) and wanted == self._wanted:
             return []
-        with self.database.reading("looking for free roles") as cursor:
+        with self.database.reading("looking for free roles", urgent=True) as cursor:
             book = self._ledger.read(cursor, self.database.now())
         leases: list[Lease] = []
         if self._must_write(book, wanted):
@@ -200,9 +206,10 @@ class SqlRoleScheduler(RoleScheduler):
                     self._ledger.wish(writing, session.id, wanted)
                     book = self._ledger.read(writing.cursor, writing.now)
                 leases = [
-                    self._grant(writing, book, session, role)
+                    self._grant(book, session, role)
                     for role in book.takeable(session.id, wanted, self._known_held())
                 ]
+                self._ledger.grant(writing, session.id, leases)
                 if wish_is_new or leases:
                     self._ledger.tell(writing)
                     book = self._ledger.read(writing.cursor, writing.now)
@@ -226,6 +233,7 @@ class SqlRoleScheduler(RoleScheduler):
 
     def _entered(self, writing: Writing) -> tuple[Book, Session]:
         """The book, with this process in it."""
+        self._ledger.lock(writing)
         book = self._ledger.read(writing.cursor, writing.now)
         session = self._session
         if session is not None and book.is_live(session.id) and session.rest > 0:
@@ -240,9 +248,8 @@ class SqlRoleScheduler(RoleScheduler):
         self._own_sessions.add(session.id)
         return self._ledger.read(writing.cursor, writing.now), session
 
-    def _grant(self, writing: Writing, book: Book, session: Session, role: str) -> Lease:
+    def _grant(self, book: Book, session: Session, role: str) -> Lease:
         token = book.next_token(role)
-        self._ledger.grant(writing, role, session.id, token)
         last = book.abandoned_by(role)
         lease = Lease(
             role,
@@ -274,10 +281,22 @@ class SqlRoleScheduler(RoleScheduler):
                 return  # lost before
             try:
                 with self.database.writing("giving up a role", urgent=True) as writing:
+                    self._ledger.lock(writing)
                     self._give_up(writing, session, lease)
             except AdapterError as error:
                 self._to_give_up.append(lease)
                 logger.warning("role %s is given up a little later: %s", role, error)
+
+    def _give_up_later_ones(self, session: Session) -> None:
+        """What could not be given up at its time."""
+        given_up = list(self._to_give_up)
+        if not given_up:
+            return
+        with self.database.writing("giving up roles", urgent=True) as writing:
+            self._ledger.lock(writing)
+            for lease in given_up:
+                self._give_up(writing, session, lease)
+        del self._to_give_up[: len(given_up)]
 
     def _give_up(self, writing: Writing, session: Session, lease: Lease) -> None:
         self._ledger.give_up(
@@ -330,21 +349,25 @@ class SqlRoleScheduler(RoleScheduler):
                 max(min(renew_in, self._longest_wait), 0),
             )
             try:
-                self._upkeep()
+                if self._upkeep():
+                    self._closed.wait(_CALM)
             except ClosedError:
                 return
             except AdapterError as error:
                 logger.warning("the roles' lease could not be renewed yet: %s", error)
                 self._closed.wait(_AFTER_FAILURE)
 
-    def _upkeep(self) -> None:
+    def _upkeep(self) -> bool:
+        """Whether all roles were looked at."""
         with self._lock:
             if self._renews_in_time:
                 self._renew_if_due()
             changes = self.database.watch.refresh().role_changes
             if changes != self._judged:
-                with self.database.reading("looking for recalled roles") as cursor:
+                with self.database.reading("looking for recalled roles", urgent=True) as cursor:
                     self._note(self._ledger.read(cursor, self.database.now()), changes)
+                return True
+        return False
 
     def _renew_if_due(self) -> None:
         if self._session is not None and self._session.renew_in <= 0:

@@ -46,10 +46,14 @@ class Spreading:
                 given_up.update(mine[:excess])
         return given_up
 
-    def has_room(self, member: str, role: str) -> bool:
-        """Whether `member` holds less than its share of those like `role`."""
+    def has_room(self, member: str, role: str, taken: Iterable[str] = ()) -> bool:
+        """Whether `member` holds less than its share of those like `role`.
+
+        What it has just `taken` counts too: else it would take back all that it has given up.
+        """
         group = self._group_of[role]
-        return self._counts[group][member] < self._shares[group].get(member, 0)
+        more = sum(self._group_of.get(other) == group for other in taken)
+        return self._counts[group][member] + more < self._shares[group].get(member, 0)
 
     def _share(self, group: frozenset[str]) -> Mapping[str, int]:
         roles = self._groups[group]

@@ -6,8 +6,9 @@ users do meanwhile. After every poll the invariants are checked, so that a failu
 very step that caused it, and the same seed tells the same story again.
 """
 
+from workflow_core.testing.simulation.deliveries import DeliverySimulation
 from workflow_core.testing.simulation.faults import Chances, Crash
 from workflow_core.testing.simulation.invariant_error import InvariantError
 from workflow_core.testing.simulation.simulation import Simulation
 
-__all__ = ["Chances", "Crash", "InvariantError", "Simulation"]
+__all__ = ["Chances", "Crash", "DeliverySimulation", "InvariantError", "Simulation"]

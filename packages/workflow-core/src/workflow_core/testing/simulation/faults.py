@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from workflow_core.errors import AdapterError, AdapterUnavailableError
 from workflow_core.memory import (
@@ -33,8 +34,19 @@ from workflow_core.ports import (
     Write,
 )
 
-__all__ = ["Chances", "Crash", "Faults", "FaultyRoles", "FaultyStore", "FaultyStreamer"]
+__all__ = [
+    "WORLDS",
+    "Chances",
+    "Crash",
+    "Faults",
+    "FaultyReceiver",
+    "FaultyRoles",
+    "FaultyStore",
+    "FaultyStreamer",
+]
 
+
+T = TypeVar("T")
 
 _CHANGES = 4  # how much likelier it is that a call fails which changes something
 
@@ -55,6 +67,15 @@ class Chances:
     """Per event."""
     doubled: float = 0.0
     """Per event."""
+
+
+WORLDS = (
+    Chances(),
+    Chances(doubled=0.1, lost=0.05),
+    Chances(unavailable=0.03, doubled=0.05),
+    Chances(unavailable=0.02, crash=0.003, lost=0.03, doubled=0.05),
+)
+"""From a calm one, where only order and time are random, to one where anything goes wrong."""
 
 
 class Faults:
@@ -79,10 +100,14 @@ class Faults:
         self._dice = dice
         self._tell = tell
         self._post = post
+        self.is_dead = False
+        """Whether a call was the process's last; a stop that it ended may raise what it likes."""
 
     @contextmanager
     def call(self, name: str, *, may_take_effect: bool = False) -> Iterator[None]:
         """Around a call. `may_take_effect`: it may raise although it did what it should."""
+        if self.is_dead:  # whatever caught the crash: nothing of this process has effect any more
+            raise Crash
         fate = self._dice.random()
         crashes = fate < self.chances.crash
         unavailable = self.chances.unavailable * (_CHANGES if may_take_effect else 1)
@@ -95,6 +120,7 @@ class Faults:
         end = "dies" if crashes else "is unavailable"
         self._tell(f"{name} {end} {'after' if takes_effect else 'before'} its effect")
         if crashes:
+            self.is_dead = True
             raise Crash
         raise AdapterUnavailableError(f"the simulation let {name} fail")
 
@@ -217,23 +243,29 @@ class _FaultySender(EventSender):
         self._sender.close()
 
 
-class _FaultyReceiver(Receiver[Event]):
-    def __init__(self, receiver: Receiver[Event], faults: Faults) -> None:
+class FaultyReceiver(Receiver[T]):
+    """A receiver whose calls go as `faults` lets them."""
+
+    def __init__(self, receiver: Receiver[T], faults: Faults) -> None:
         self._receiver = receiver
         self._faults = faults
 
-    def recv(self, timeout: timedelta) -> Delivery[Event] | None:
+    def recv(self, timeout: timedelta) -> Delivery[T] | None:
+        """As the port says, if it goes well."""
         return next(iter(self.recv_many(1, timeout)), None)
 
-    def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[Event]]:
+    def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[T]]:
+        """As the port says, if it goes well."""
         with self._faults.call("recv_many"):
             return self._receiver.recv_many(limit, timeout)
 
-    def ack(self, deliveries: Sequence[Delivery[Event]]) -> None:
+    def ack(self, deliveries: Sequence[Delivery[T]]) -> None:
+        """As the port says, if it goes well."""
         with self._faults.call("ack", may_take_effect=True):
             self._receiver.ack(deliveries)
 
     def close(self) -> None:
+        """Never fails."""
         self._receiver.close()
 
 
@@ -260,7 +292,7 @@ class FaultyStreamer(MemoryEventStreamer):
         """As the port says, if it goes well."""
         with self._faults.call("new_receiver"):
             receiver = super().new_receiver(topics, name, shards=shards, from_latest=from_latest)
-            return _FaultyReceiver(receiver, self._faults)
+            return FaultyReceiver(receiver, self._faults)
 
     def send_within(self, transaction: StoreTransaction, events: Sequence[Event]) -> None:
         """As the port says, if it goes well."""

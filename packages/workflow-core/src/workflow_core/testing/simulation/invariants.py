@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -28,18 +28,20 @@ class DriveInvariant:
     is leaked: it comes again only when that receiver is closed.
 
     Args:
-        workflow: what is served.
+        workflows: what is served, by name.
         records: the database with runs and outbox.
         stream: the database with events.
     """
 
     def __init__(
-        self, workflow: Workflow[Any, Any], records: MemoryDatabase, stream: MemoryDatabase
+        self,
+        workflows: Mapping[str, Workflow[Any, Any]],
+        records: MemoryDatabase,
+        stream: MemoryDatabase,
     ) -> None:
-        self._workflow = workflow
+        self._workflows = workflows
         self._records = records
         self._stream = stream
-        self._consumer = names.consumer(workflow.name, "main")
         self._lost: dict[str, int] = {}
 
     def lose(self, run_id: str, version: int) -> None:
@@ -67,20 +69,23 @@ class DriveInvariant:
         return (
             record.state.is_driven
             and not record.skipped
-            and record.status in self._workflow.steps
+            and record.workflow in self._workflows
+            and record.status in self._workflows[record.workflow].steps
             and self._lost.get(record.run_id) != record.version
         )
 
     def _travels(self, record: Record) -> bool:
         topic = names.status_topic(record.workflow, record.status)
-        waiting = self._stream.log.waiting(topic, self._consumer, record.run_id)
+        consumer = names.consumer(record.workflow, "main")
+        waiting = self._stream.log.waiting(topic, consumer, record.run_id)
         return any(event.version == record.version for event in waiting)
 
 
 class Executions:
     """Who executed what: an attempt runs once, at its time, by the step of its status.
 
-    It may run again when the member that ran it has died, or was stopped before it could commit.
+    It may run again when the member that ran it has died, or was stopped before it could commit,
+    or when the transaction that the body shared with its transition was lost.
     """
 
     def __init__(self, records: MemoryDatabase) -> None:
@@ -105,23 +110,40 @@ class Executions:
         if before is not None and before.excludes(member, now):
             raise InvariantError(f"run {run.run_id} is executed twice at version {run.version}")
         due = record.next_try_at
-        if record.version == run.version and due is not None and now < due:
+        is_counted = record.attempts >= run.attempt  # ahead: what is due then is its next try
+        if record.version == run.version and not is_counted and due is not None and now < due:
             raise InvariantError(f"run {run.run_id} is executed {due - now} before its time")
-        self._last[key] = self._running[run.run_id] = _Execution(member, now)
+        self._last[key] = self._running[run.run_id] = _Execution(member, now, self.count)
+
+    def excuse(self, member: Member) -> None:
+        """The store failed `member` in the middle of a body or right after it: it may run again."""
+        last = [each for each in self._last.values() if each.member is member]
+        if last:
+            max(last, key=lambda each: each.number).excused = True
 
     def end(self, run: Run[Any, Any], member: Member, now: datetime) -> None:
         """The body has ended."""
-        ended = self._last[run.run_id, run.version]
+        ended = self._last.get((run.run_id, run.version))
+        if ended is None:  # purged meanwhile: an operator had ended it
+            return
         if ended.member is member:
             ended.ended = now
         if self._running.get(run.run_id) is ended:
             del self._running[run.run_id]
+
+    def forget_purged(self) -> None:
+        """Runs that are gone may come again under the same idempotency key."""
+        rows = self._records.runs.rows
+        self._last = {key: last for key, last in self._last.items() if key[0] in rows}
+        self._running = {run_id: it for run_id, it in self._running.items() if run_id in rows}
 
 
 @dataclass(eq=False)
 class _Execution:
     member: Member
     since: datetime
+    number: int
+    excused: bool = False
     ended: datetime | None = None
 
     def excludes(self, member: Member, now: datetime) -> bool:
@@ -132,12 +154,16 @@ class _Execution:
         doing, is another member's to work on.
         """
         took_long = (self.ended or now) - self.since > _LONG
+        if self.excused:
+            return False
         return self.member.is_alive and not (took_long and member is not self.member)
 
 
 def check_end(records: MemoryDatabase) -> None:
     """When all is over: every run has ended, and its history has no holes."""
     for record in records.runs.rows.values():
+        if names.is_reserved(record.workflow):
+            continue
         if not record.state.is_finished:
             raise InvariantError(f"run {record.run_id} is stuck: {told(record)}")
         versions = [entry.version for entry in records.runs.history(record.run_id)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -16,8 +16,9 @@ from workflow_core.engine.process import Process
 from workflow_core.engine.runtime import Runtime
 from workflow_core.errors import WouldWaitForeverError
 from workflow_core.memory import MemoryDatabase
-from workflow_core.model import Record
-from workflow_core.ports import AdapterContext, Capability, Clock
+from workflow_core.model import Event, Record
+from workflow_core.ports import AdapterContext, Capability, Clock, ConnectorSource
+from workflow_core.testing.clock import FakeClock
 from workflow_core.testing.loop import DrivenLoop
 from workflow_core.testing.simulation.faults import (
     Faults,
@@ -25,12 +26,14 @@ from workflow_core.testing.simulation.faults import (
     FaultyStore,
     FaultyStreamer,
 )
+from workflow_core.testing.simulation.faulty_timeouts import FaultyTimeouts
 
 __all__ = ["Member", "SkewedClock"]
 
 T = TypeVar("T")
 
 _NOW = timedelta(0)
+_TICK = timedelta(milliseconds=1)
 
 
 class SkewedClock(Clock):
@@ -61,12 +64,15 @@ class Member:
         name: its instance, unique.
         records: the database with runs and roles.
         stream: the database with events: the same where they are joined.
-        workflow: what it serves.
+        timers: the database with timers: that of the runs where they are joined.
+        workflows: what it serves.
         settings: its engine's.
         faults: what happens to its calls.
         without: capabilities that its record store does without.
         clock: its own.
+        true_clock: moved where a verb waits for a body.
         dice: where its engine's ids and jitter come from.
+        connectors: what its engine's connectors are bound to.
     """
 
     def __init__(
@@ -75,12 +81,15 @@ class Member:
         *,
         records: MemoryDatabase,
         stream: MemoryDatabase,
-        workflow: Workflow[Any, Any],
+        timers: MemoryDatabase,
+        workflows: Sequence[Workflow[Any, Any]],
         settings: EngineSettings,
         faults: Faults,
         without: frozenset[Capability],
         clock: Clock,
+        true_clock: FakeClock,
         dice: random.Random,
+        connectors: Mapping[str, ConnectorSource] | None = None,
     ) -> None:
         self.name = name
         self.faults = faults
@@ -91,11 +100,14 @@ class Member:
             record_store=FaultyStore(records, faults, without=without),
             event_streamer=FaultyStreamer(stream, faults, instance=name),
             role_scheduler=FaultyRoles(records, faults, instance=name),
+            timeout_store=FaultyTimeouts(timers, faults),
             context=AdapterContext(instance=name, clock=clock),
         )
-        self.engine = Engine(adapters, settings=settings, clock=clock, entropy=dice)
-        self._crew = self.engine.be_driven(_MemberRuntime(self._loop))
-        self._serving = self.engine.serving(workflow).start()
+        self.engine = Engine(
+            adapters, settings=settings, clock=clock, entropy=dice, connectors=connectors or {}
+        )
+        self._crew = self.engine.be_driven(_MemberRuntime(self._loop, true_clock))
+        self._serving = self.engine.serving(*workflows).start()
 
     @property
     def activities(self) -> list[tuple[str, Callable[[], bool]]]:
@@ -103,15 +115,26 @@ class Member:
         polls = [(process.name, _polling(process)) for process in self._crew.processes]
         return [*polls, ("async steps", self._loop.poll)]
 
-    def next_due(self) -> timedelta | None:
-        """How long until time alone gives it work."""
-        dues = [process.next_due() for process in self._crew.processes]
+    def next_due(self, *, upkeep: bool = True) -> timedelta | None:
+        """How long until time alone gives it work; `upkeep`: be it what only repeats itself."""
+        dues = [p.next_due() for p in self._crew.processes if upkeep or not p.upkeep]
         dues.append(self._loop.next_due())
         return min((due for due in dues if due is not None), default=None)
 
     def holds(self, record: Record) -> bool:
         """Whether it has the run in hand as it is."""
-        return self._serving._window.has(record)
+        receptions = self._serving._receptions
+        return self._serving._window.has(record) or any(r.has(record) for r in receptions)
+
+    @property
+    def held(self) -> list[Event]:
+        """The events that its receptions hold back."""
+        return [
+            delivery.event
+            for reception in self._serving._receptions
+            for holding in reception._holdings
+            for _, delivery in holding._held
+        ]
 
     def stop(self) -> None:
         """End in order."""
@@ -126,6 +149,7 @@ class Member:
 
     def clean_up(self) -> None:
         """Give the loop back, when nobody looks any more."""
+        self._serving._bodies.close()  # what is cancelled now ends nothing and begins nothing
         self._loop.close()
 
 
@@ -136,14 +160,24 @@ def _polling(process: Process) -> Callable[[], bool]:
 class _MemberRuntime(Runtime):
     manual = True
 
-    def __init__(self, loop: DrivenLoop) -> None:
+    def __init__(self, loop: DrivenLoop, clock: FakeClock) -> None:
         self._loop = loop
+        self._clock = clock
 
     def bodies(self) -> AsyncBodies:
         return _Bodies(self._loop)
 
     def result(self, future: Future[T], timeout: timedelta) -> T:
-        raise WouldWaitForeverError("nothing waits within a simulation")
+        """Of an async callback: whatever else runs on the loop goes on meanwhile."""
+        while not self._loop.is_running:
+            self._loop.poll()
+            due = self._loop.next_due()
+            if future.done() or due is None:
+                break
+            self._clock.advance(max(due, _TICK))
+        if future.done():
+            return future.result()
+        raise WouldWaitForeverError("nothing waits within a simulation but for an async callback")
 
     def errand(self, call: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
@@ -159,6 +193,9 @@ class _Bodies(AsyncBodies):
 
     def start(self, body: Coroutine[Any, Any, object], done: Done) -> None:
         self._loop.start(body, done)
+
+    def cancel(self, body: Coroutine[Any, Any, object]) -> None:
+        self._loop.cancel(body)
 
     def close(self) -> None:
         """What runs is abandoned: its answer reaches nobody."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import IntEnum
@@ -12,47 +12,50 @@ from typing import Any
 from workflow_core.definition import Run, Workflow
 from workflow_core.engine import Engine, EngineSettings
 from workflow_core.engine.transition import Identity, status_event
-from workflow_core.errors import AdapterUnavailableError, RunError
+from workflow_core.errors import AdapterUnavailableError, InputError, RunError, StoppedError
 from workflow_core.memory import MemoryDatabase
 from workflow_core.model import Event, EventKind, Record
-from workflow_core.ports import Capability
+from workflow_core.ports import Capability, ConnectorSource
 from workflow_core.testing.clock import FakeClock
-from workflow_core.testing.simulation.faults import Chances, Crash, Faults
+from workflow_core.testing.simulation.faults import WORLDS, Chances, Crash, Faults
 from workflow_core.testing.simulation.invariant_error import InvariantError
 from workflow_core.testing.simulation.invariants import DriveInvariant, Executions, check_end
 from workflow_core.testing.simulation.member import Member, SkewedClock
+from workflow_core.testing.simulation.people import People
+from workflow_core.testing.simulation.ticks import TickInvariant
+from workflow_core.testing.simulation.timer_invariants import TimerInvariants
 
 __all__ = ["Simulation"]
 
-WORLDS = (
-    Chances(),
-    Chances(doubled=0.1, lost=0.05),
-    Chances(unavailable=0.03, doubled=0.05),
-    Chances(unavailable=0.02, crash=0.003, lost=0.03, doubled=0.05),
-)
-"""From a calm one, where only order and time are random, to one where anything goes wrong."""
-
 _OPTIONAL = (Capability.CLAIMS, Capability.WAKES)
+_LENT = (Capability.TRANSACTIONS,)  # what schedules do without, where nothing else needs it
 _SETTINGS = EngineSettings(
-    shards=4, reconcile_every=timedelta(seconds=30), reconcile_age=timedelta(seconds=10)
+    shards=4,
+    reconcile_every=timedelta(seconds=30),
+    reconcile_age=timedelta(seconds=10),
+    auto_resume_after=timedelta(seconds=1),
+    auto_resumes=2,
 )
 _MEMBERS = 3  # at most at a time
-_FOREIGN_IDS = 8
 _LONGEST_STEP = timedelta(seconds=2)
-_PATIENCE = timedelta(minutes=30)  # after the last misfortune all runs are to have ended by then
+_PATIENCE = timedelta(minutes=75)  # for the end: what seemed to hang is tried again in an hour
+_LONGEST_TIMER = timedelta(minutes=5)
 _TICK = timedelta(milliseconds=1)
 _A_WHILE = timedelta(seconds=5)
 _QUIET = 500  # sweeps after which something is said to spin
 
 
-class Simulation:
+class Simulation(People):
     """A cluster whose every move the dice decide; ends when all runs have ended.
 
     Args:
         seed: decides everything.
         workflow: what is served; its bodies call `body` and may take chance from `dice`.
         make_data: a new run's data.
+        starts: where runs begin; left out, at the workflow's start.
+        calls: call a run back; each is given an engine and the run's id.
         moves: how many random moves there are before calm returns.
+        beside: workflows that are served too; nobody triggers them from outside.
 
     Attributes:
         dice: the one source of chance.
@@ -66,32 +69,47 @@ class Simulation:
         workflow: Workflow[Any, Any],
         make_data: Callable[[], Any],
         *,
+        starts: Sequence[IntEnum] = (),
+        calls: Sequence[Callable[[Engine, str], None]] = (),
         moves: int = 250,
+        beside: Sequence[Workflow[Any, Any]] = (),
     ) -> None:
         self.seed = seed
         self.dice = random.Random(seed)
         self.is_calm = False
         self.story: list[str] = []
         self._workflow = workflow
+        self._served = {each.name: each for each in (workflow, *beside)}
         self._make_data = make_data
+        self._starts = starts or [workflow.start]
+        self._calls = calls
         self._moves = moves
         self._clock = FakeClock()
         self._identity = Identity(self._clock, self.dice)
         joined = self.dice.random() < 0.5
         self._records = MemoryDatabase(self._clock)
         self._stream = self._records if joined else MemoryDatabase(self._clock)
+        timed = self.dice.random() < 0.5
+        self._timers = self._records if timed else MemoryDatabase(self._clock)
         self._chances = self.dice.choice(WORLDS)
-        self._without = frozenset(c for c in _OPTIONAL if self.dice.random() < 0.25)
-        self._drive = DriveInvariant(workflow, self._records, self._stream)
+        optional = _OPTIONAL if joined or not workflow.schedules else (*_OPTIONAL, *_LENT)
+        self._without = frozenset(c for c in optional if self.dice.random() < 0.25)
+        self._drive = DriveInvariant(self._served, self._records, self._stream)
+        self._ticks = [TickInvariant(each, self._records) for each in self._served.values()]
+        where = (self._records, self._stream, self._timers)
+        self._timing = {name: TimerInvariants(w, *where) for name, w in self._served.items()}
         self._executions = Executions(self._records)
         self._members: list[Member] = []
         self._gone: list[Member] = []
         self._acting: Member | None = None
+        self._stopping: Member | None = None
+        self._activity = ""
         self._broken: InvariantError | None = None
         self._sent: list[Event] = []
         self._checked = 0
         without = " and ".join(sorted(capability.name for capability in self._without))
-        self._tell(f"{'joined' if joined else 'outbox'}, {self._chances}, without {without or '-'}")
+        told = f"{'joined' if joined else 'outbox'}, timers {'joined' if timed else 'apart'}"
+        self._tell(f"{told}, {self._chances}, without {without or '-'}")
 
     def run(self) -> None:
         """Tell the whole story.
@@ -104,7 +122,8 @@ class Simulation:
             for _ in range(self._moves):
                 self._move()
             self._come_to_an_end()
-            check_end(self._records)
+            self._check_end()
+            self._let_timers_run_out()
         except Exception as failure:
             failure.add_note(f"seed {self.seed}, the story so far:")
             failure.add_note("\n".join(self.story))
@@ -115,7 +134,7 @@ class Simulation:
 
     def records(self) -> list[Record]:
         """All runs as they are."""
-        return list(self._records.runs.rows.values())
+        return [r for r in self._records.runs.rows.values() if r.workflow in self._served]
 
     @contextmanager
     def body(self, run: Run[Any, Any], status: IntEnum) -> Iterator[None]:
@@ -133,6 +152,44 @@ class Simulation:
         finally:
             self._executions.end(run, member, self._clock.now())
 
+    def meanwhile(self, busy: str) -> None:
+        """What happens while the process named `busy` of the acting member takes its time.
+
+        Others play on, and so do the member's other processes, so that it may lose its role.
+        """
+        acting = self._acting
+        assert acting is not None
+        if acting is self._stopping:  # what it had received is nowhere until its receiver is closed
+            return
+        chances, acting.faults.chances = acting.faults.chances, Chances()  # it is not to die here
+        for _ in range(self.dice.choice((0, 0, 8))):
+            member = self.dice.choice(self._members)
+            activities = member.activities
+            self.dice.shuffle(activities)
+            for name, poll in activities:
+                if member.is_alive and (member is not acting or name != busy):
+                    self._do(member, name, poll)
+            if self.dice.random() < 0.5:
+                self._purge(self.dice.choice(self._members))
+            try:
+                self._check()
+            except InvariantError as broken:
+                self._broken = broken  # as above
+        acting.faults.chances = chances
+
+    @contextmanager
+    def firing(self, run: Run[Any, Any], *, at_once: bool) -> Iterator[None]:
+        """Around each timer's function; `at_once`: it is no async one, that begins later."""
+        member = self._acting
+        assert member is not None
+        self._tell(f"{member.name} fires {run.timer} of {run.run_id}, {run.version}")
+        try:
+            self._timing[run.workflow].begin(run, self._clock.now(), at_once=at_once)
+        except InvariantError as broken:
+            self._broken = broken
+            raise
+        yield
+
     def _check(self) -> None:
         if len(self.story) == self._checked:
             return  # nothing has happened
@@ -140,6 +197,10 @@ class Simulation:
         if self._broken is not None:
             raise self._broken
         self._drive.check(self._members)
+        for ticks in self._ticks:
+            ticks.check(self._clock.now())
+        for timing in self._timing.values():
+            timing.check(self._members)
 
     # -- moves ---------------------------------------------------------------------------------
 
@@ -168,20 +229,24 @@ class Simulation:
 
     def _do(self, member: Member, what: str, act: Callable[[], object]) -> bool:
         """Something that `member` does; answers whether it was of use."""
-        self._acting = member
+        before, self._acting, self._activity = (self._acting, self._activity), member, what
         try:
             useful = bool(act())
         except AdapterUnavailableError:
             useful = False
-        except RunError as error:
+        except (RunError, InputError) as error:
             self._tell(f"{member.name}: {what}: {type(error).__name__}")
             useful = False
-        except Crash:
+        except (Crash, StoppedError):
+            if not member.faults.is_dead:
+                raise
             self._tell(f"{member.name} dies while {what}")
+            for timing in self._timing.values():
+                timing.somebody_died = True
             self._bury(member)
             return True
         finally:
-            self._acting = None
+            self._acting, self._activity = before
         if useful:
             self._tell(f"{member.name}: {what}")
         return useful
@@ -191,38 +256,12 @@ class Simulation:
         self._clock.advance(by)
         self._tell(f"{by} pass")
 
-    def _let_somebody_act(self) -> None:
-        member = self.dice.choice(self._members)
-        engine = member.engine
-        run_ids = list(self._records.runs.rows)
-        verb = self.dice.choice(("trigger", "trigger", "pause", "resume", "interrupt", "cancel"))
-        if verb == "trigger" or not run_ids:
-            foreign_id = f"foreign-{self.dice.randrange(_FOREIGN_IDS)}"
-            key = self.dice.choice((None, f"key-{self.dice.randrange(20)}"))
-            data = self._make_data()
-            self._do(
-                member,
-                f"trigger {foreign_id}",
-                lambda: engine.trigger(self._workflow, foreign_id, data, idempotency_key=key),
-            )
-            return
-        run_id = self.dice.choice(run_ids)
-        verbs: dict[str, Callable[[], None]] = {
-            "pause": lambda: engine.pause(run_id, reason="simulated"),
-            "resume": lambda: engine.resume(run_id, who="simulated"),
-            "interrupt": lambda: _interrupt(engine, run_id),
-            "cancel": lambda: engine.cancel(run_id, reason="simulated"),
-        }
-        if verb != "cancel" or self.dice.random() < 0.2:
-            self._tell(f"{member.name} is to {verb} {run_id}")
-            self._do(member, verb, verbs[verb])
-
     def _let_an_event_come_again(self) -> None:
         """An old one, as after a rewind, or one of the present version, as from a reconciler.
 
         Among the old ones are such of writes that were never kept, as after a fail-over.
         """
-        records = [r for r in self.records() if r.status in self._workflow.steps]
+        records = [r for r in self.records() if r.status in self._served[r.workflow].steps]
         if self._sent and self.dice.random() < 0.5:
             event = self.dice.choice(self._sent)
         elif records:
@@ -240,6 +279,7 @@ class Simulation:
             return
         member = self.dice.choice(self._members)
         self._tell(f"{member.name} is told to stop")
+        self._stopping = member
         self._do(member, "stopping", member.stop)
         if member.is_alive:
             raise InvariantError(f"{member.name} did not stop")
@@ -247,24 +287,31 @@ class Simulation:
 
     def _join(self) -> None:
         name = f"member-{len(self._members) + len(self._gone) + 1}"
-        faults = Faults(self.dice, self._chances, tell=self._tell, post=self._post)
+        faults = Faults(self.dice, self._chances, tell=self._suffer, post=self._post)
         try:
             member = Member(
                 name,
                 records=self._records,
                 stream=self._stream,
-                workflow=self._workflow,
+                timers=self._timers,
+                workflows=list(self._served.values()),
                 settings=_SETTINGS,
                 faults=faults,
                 without=self._without,
                 clock=SkewedClock(self._clock, timedelta(hours=self.dice.uniform(-1, 1))),
+                true_clock=self._clock,
                 dice=random.Random(self.dice.getrandbits(64)),
+                connectors=self._sources(name, faults),
             )
         except (AdapterUnavailableError, Crash):
             self._tell(f"{name} fails to start")
             return
         self._members.append(member)
         self._tell(f"{name} joins")
+
+    def _sources(self, name: str, faults: Faults) -> Mapping[str, ConnectorSource]:
+        """What the connectors of a new member are bound to."""
+        return {}
 
     def _bury(self, member: Member) -> None:
         member.die()
@@ -281,6 +328,13 @@ class Simulation:
         self._sent.append(event)
         if is_lost:
             self._drive.lose(event.run_id, event.version)
+            if event.workflow in self._timing:
+                self._timing[event.workflow].lose(event)
+
+    def _suffer(self, misfortune: str) -> None:
+        self._tell(misfortune)
+        if self._acting is not None and self._activity.startswith("worker"):
+            self._executions.excuse(self._acting)
 
     def _tell(self, what: str) -> None:
         self.story.append(what)
@@ -305,6 +359,18 @@ class Simulation:
             )
             self._clock.advance(min(max(due, _TICK), _A_WHILE))
 
+    def _check_end(self) -> None:
+        check_end(self._records)
+
+    def _let_timers_run_out(self) -> None:
+        """What was left open by somebody's misfortune finds its run gone on."""
+        end = self._clock.now() + _LONGEST_TIMER
+        while self._clock.now() < end:
+            self._clock.advance(_A_WHILE)
+            self._sweep_until_quiet()
+        for timing in self._timing.values():
+            timing.check_end()
+
     def _sweep_until_quiet(self) -> None:
         for _ in range(_QUIET):
             if not self._sweep():
@@ -324,15 +390,10 @@ class Simulation:
     def _all_ended(self) -> bool:
         running = False
         engine = self._members[0].engine
-        for record in list(self._records.runs.rows.values()):
+        for record in self.records():
             if record.state.is_finished:
                 continue
             running = True
             if not record.state.is_driven:
                 engine.resume(record.run_id, who="the end")
         return not running
-
-
-def _interrupt(engine: Engine, run_id: str) -> None:
-    engine.pause(run_id, reason="simulated")
-    engine.resume(run_id, who="simulated")

@@ -5,11 +5,10 @@ A migration is never changed once released: it stands here in full, whatever `sc
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import context, op
+from workflow_sql.migrations.changes import Changes
 
 revision = "0001"
 down_revision = None
@@ -21,79 +20,99 @@ _PARTITIONS = 16
 
 def upgrade() -> None:
     """Make all tables, and the installation's one row."""
-    attributes = context.config.attributes
-    prefix: str = attributes["prefix"]
-    instant: Any = attributes["instant"]
-
-    def table(name: str, *columns: sa.schema.SchemaItem, **options: Any) -> sa.Table:
-        return op.create_table(prefix + name, *columns, **options)
-
-    def index(name: str, of: str, *columns: str, unique: bool = False, where: str = "") -> None:
-        partial: dict[str, Any] = {"sqlite_where": sa.text(where)} if where else {}
-        op.create_index(prefix + name, prefix + of, list(columns), unique=unique, **partial)
-
-    def required(kind: Any, *names: str) -> list[sa.Column[Any]]:
-        return [sa.Column(name, kind, nullable=False) for name in names]
+    changes = Changes()
+    kinds, instant = changes.kinds, changes.kinds.instant
+    table, busy, index, required = changes.table, changes.busy, changes.index, changes.required
 
     def event_columns() -> list[sa.Column[Any]]:
         return [
-            *required(sa.Text, "topic", "workflow", "run_id", "foreign_id"),
+            *required(kinds.label, "topic"),
+            *required(kinds.name, "workflow"),
+            *required(kinds.id, "run_id"),
+            *required(kinds.name, "foreign_id"),
             *required(sa.Integer, "status"),
             *required(sa.SmallInteger, "state"),
             *required(sa.BigInteger, "version"),
-            *required(sa.Text, "kind", "target"),
+            *required(kinds.id, "kind"),
+            *required(kinds.label, "target"),
             *required(sa.BigInteger, "attempt"),
-            *required(sa.Text, "headers"),
+            *required(kinds.words, "headers"),
             *required(instant, "created_at"),
         ]
 
-    installation = table(
+    live, ended = "live = 1", "live is null"
+
+    def ended_column(name: str, kind: Any, of: str) -> sa.Column[Any]:
+        value = f"case when {ended} then {of} end"
+        return sa.Column(name, kind, sa.Computed(value, persisted=kinds.ended_stored))
+
+    busy(
         "installation",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", kinds.id, primary_key=True),
         *required(sa.Integer, "partitions"),
         *required(instant, "trim_at"),
-        *required(sa.BigInteger, "role_changes"),
+        *required(sa.BigInteger, "role_changes", "settled"),
     )
-    op.bulk_insert(
-        installation,
-        [
-            {
-                "id": str(uuid.uuid4()),
-                "partitions": _PARTITIONS,
-                "trim_at": 0,
-                "role_changes": 0,
-            }
-        ],
+    changes.only_row(
+        "installation",
+        {
+            "id": changes.unique_id(),
+            "partitions": _PARTITIONS,
+            "trim_at": 0,
+            "role_changes": 0,
+            "settled": 0,
+        },
     )
-    table(
+    ended_columns, ended_index = [], ["workflow", "state", "updated_at", "status"]
+    if kinds.ended_stored is not None:
+        ended_columns = [
+            ended_column("ended_state", sa.SmallInteger, "state"),
+            ended_column("ended_at", instant, "updated_at"),
+            ended_column("ended_status", sa.Integer, "status"),
+        ]
+        ended_index = ["workflow", *(column.name for column in ended_columns)]
+    busy(
         "records",
-        sa.Column("run_id", sa.Text, primary_key=True),
-        *required(sa.Text, "workflow", "foreign_id"),
+        sa.Column("run_id", kinds.id, primary_key=True),
+        *required(kinds.name, "workflow", "foreign_id"),
         *required(sa.Integer, "status"),
         *required(sa.SmallInteger, "state"),
         sa.Column("live", sa.SmallInteger),
         *required(sa.BigInteger, "version"),
-        *required(sa.Text, "write_id"),
-        *required(sa.LargeBinary, "data"),
+        *required(kinds.id, "write_id"),
+        *required(kinds.data, "data"),
         *required(instant, "created_at", "updated_at", "entered_at"),
         *required(sa.BigInteger, "entered_version", "repeats", "attempts"),
         sa.Column("next_try_at", instant),
-        *required(sa.Text, "last_error", "reason"),
-        sa.Column("pause_kind", sa.Text),
+        *required(kinds.words, "last_error", "reason"),
+        sa.Column("pause_kind", kinds.id),
         *required(sa.BigInteger, "auto_resumes"),
         *required(sa.SmallInteger, "skipped"),
-        *required(sa.Text, "passed", "resumed", "headers"),
+        *required(kinds.words, "passed", "resumed", "headers"),
+        *ended_columns,
     )
-    live, ended = "live = 1", "live is null"
-    index("records_live_key", "records", "workflow", "foreign_id", unique=True, where=live)
-    index("records_live", "records", "workflow", "created_at", "run_id", where=live)
-    index("records_ended", "records", "workflow", "state", "updated_at", "status", where=ended)
+    index(
+        "records_live_key",
+        "records",
+        *("workflow", "foreign_id"),
+        unique=True,
+        where=live,
+        instead=("workflow", "foreign_id", "live"),
+    )
+    index(
+        "records_live",
+        "records",
+        *("workflow", "created_at", "run_id"),
+        where=live,
+        instead=("workflow", "live", "created_at", "run_id"),
+    )
+    index("records_ended", "records", *ended_index, where=ended, instead=ended_index)
     index("records_by_foreign_id", "records", "workflow", "foreign_id", "created_at", "run_id")
     index("records_by_workflow", "records", "workflow", "created_at", "run_id")
     index("records_by_age", "records", "created_at", "run_id")
-    table(
+    busy(
         "outbox",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", kinds.id, primary_key=True),
         *event_columns(),
         *required(instant, "due_at", "hidden_until"),
     )
@@ -101,72 +120,86 @@ def upgrade() -> None:
     index("outbox_by_run", "outbox", "run_id")
     table(
         "history",
-        sa.Column("run_id", sa.Text, primary_key=True),
+        sa.Column("run_id", kinds.id, primary_key=True),
         sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
         *required(instant, "stored_at"),
         *required(sa.Integer, "status"),
         *required(sa.SmallInteger, "state"),
         *required(sa.BigInteger, "attempts"),
-        *required(sa.Text, "reason", "error"),
-        sa.Column("data", sa.LargeBinary),
+        *required(kinds.words, "reason", "error"),
+        sa.Column("data", kinds.data),
         sqlite_with_rowid=False,
     )
-    table(
+    busy(
         "timers",
-        sa.Column("timer_key", sa.Text, primary_key=True),
-        *required(sa.Text, "workflow", "run_id"),
+        sa.Column("timer_key", kinds.label, primary_key=True),
+        *required(kinds.name, "workflow"),
+        *required(kinds.id, "run_id"),
         *required(sa.Integer, "status"),
         *required(sa.BigInteger, "entered_version"),
-        *required(sa.Text, "name"),
+        *required(kinds.name, "name"),
         *required(instant, "due_at"),
         *required(sa.BigInteger, "attempts"),
-        *required(sa.Text, "error"),
+        *required(kinds.words, "error"),
         *required(sa.SmallInteger, "parked", "closed"),
     )
-    index("timers_due", "timers", "workflow", "due_at", where="closed = 0 and parked = 0")
-    index("timers_open", "timers", "workflow", "timer_key", where="closed = 0")
+    index(
+        "timers_due",
+        "timers",
+        *("workflow", "due_at"),
+        where="closed = 0 and parked = 0",
+        instead=("workflow", "closed", "parked", "due_at"),
+    )
+    index(
+        "timers_open",
+        "timers",
+        *("workflow", "timer_key"),
+        where="closed = 0",
+        instead=("workflow", "closed", "timer_key"),
+    )
     index("timers_by_run", "timers", "run_id")
     table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
         *required(sa.SmallInteger, "part"),
-        *required(sa.Text, "event_id"),
+        *required(kinds.id, "event_id"),
         *event_columns(),
         *required(instant, "filed_at"),
         sqlite_autoincrement=True,
     )
     index("events_by_lane", "events", "topic", "part", "id")
-    table(
+    busy(
         "consumers",
-        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("name", kinds.label, primary_key=True),
         *required(instant, "seen_at"),
     )
-    table(
+    busy(
         "cursors",
-        sa.Column("consumer", sa.Text, primary_key=True),
-        sa.Column("topic", sa.Text, primary_key=True),
+        sa.Column("consumer", kinds.label, primary_key=True),
+        sa.Column("topic", kinds.label, primary_key=True),
         sa.Column("part", sa.SmallInteger, primary_key=True, autoincrement=False),
         *required(sa.BigInteger, "done_to"),
-        *required(sa.Text, "acked"),
-        sa.Column("receiver", sa.Text),
+        *required(kinds.words, "acked"),
+        sa.Column("receiver", kinds.id),
         sqlite_with_rowid=False,
     )
-    table(
+    busy(
         "receivers",
-        sa.Column("id", sa.Text, primary_key=True),
-        *required(sa.Text, "consumer", "instance"),
+        sa.Column("id", kinds.id, primary_key=True),
+        *required(kinds.label, "consumer", "instance"),
         *required(sa.BigInteger, "window_end"),
     )
-    table(
+    busy(
         "sessions",
-        sa.Column("id", sa.Text, primary_key=True),
-        *required(sa.Text, "instance", "wanted"),
+        sa.Column("id", kinds.id, primary_key=True),
+        *required(kinds.label, "instance"),
+        *required(kinds.words, "wanted"),
         *required(instant, "asked_at", "expires_at"),
     )
-    table(
+    busy(
         "roles",
-        sa.Column("role", sa.Text, primary_key=True),
-        sa.Column("session", sa.Text),
+        sa.Column("role", kinds.label, primary_key=True),
+        sa.Column("session", kinds.id),
         *required(sa.BigInteger, "token"),
         *required(instant, "kept_until"),
     )

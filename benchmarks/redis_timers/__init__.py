@@ -1,0 +1,1 @@
+"""Timers in Redis: what they cost, and how late they are when many are due at once."""

@@ -1,0 +1,1 @@
+"""Benchmark: how late timers fire that are due at once."""

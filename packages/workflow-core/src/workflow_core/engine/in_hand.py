@@ -1,0 +1,101 @@
+"""What a process has in hand: items by what they are about, and who waits for whom.
+
+Not locked: the window calls it under its own lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from workflow_core.engine.lane import Item
+from workflow_core.model import Event, Record
+
+__all__ = ["InHand"]
+
+
+class InHand:
+    """Each version of a run is here once, and of the versions of one run only the first may begin.
+
+    The others stand in line behind it.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[tuple[str, int, int], Item] = {}
+        self._lines: dict[str, deque[Item] | None] = {}  # by run, where one is in hand
+
+    def find(self, event: Event) -> Item | None:
+        """What is in hand of this very version."""
+        return self._items.get((event.run_id, event.version, event.status))
+
+    def has(self, record: Record) -> bool:
+        """Whether the run is in hand as it is."""
+        return (record.run_id, record.version, record.status) in self._items
+
+    def holds(self, item: Item) -> bool:
+        """Whether it is in hand, and was not dropped."""
+        return self._items.get(item.key) is item
+
+    def all(self) -> list[Item]:
+        """Everything."""
+        return list(self._items.values())
+
+    def add(self, item: Item) -> bool:
+        """Take it; answers whether it may begin: no other version of its run is in hand."""
+        self._items[item.key] = item
+        item.lane.in_hand += 1
+        item.lane.at[item.event.status] += 1
+        run_id = item.event.run_id
+        if run_id not in self._lines:
+            self._lines[run_id] = None
+            return True
+        line = self._lines[run_id]
+        if line:
+            line.append(item)
+        else:
+            self._lines[run_id] = deque([item])
+        return False
+
+    def move(self, item: Item, event: Event) -> None:
+        """The first of its run stands for another version from now on.
+
+        If that has arrived already, and stands in line, its receipts are the item's.
+        """
+        del self._items[item.key]
+        item.event = event
+        arrived = self._items.get(item.key)
+        if arrived is not None:
+            item.receipts += arrived.receipts
+            line = self._lines[event.run_id]
+            assert line is not None
+            line.remove(arrived)
+            self._drop(arrived)
+        self._items[item.key] = item
+
+    def release(self, item: Item) -> Item | None:
+        """It is done with; answers the one that may begin now, if one stands in line."""
+        self._drop(item)
+        run_id = item.event.run_id
+        line = self._lines[run_id]
+        if line:
+            return line.popleft()
+        del self._lines[run_id]
+        return None
+
+    def forget(self, items: Iterable[Item]) -> None:
+        """They are not begun here any more, nor is what stands in line behind them."""
+        for item in items:
+            self._drop(item)
+            for follower in self._lines.pop(item.event.run_id) or ():
+                self._drop(follower)
+
+    def forget_lines(self) -> None:
+        """All that stands in line is not begun here any more."""
+        for line in self._lines.values():
+            while line:
+                self._drop(line.popleft())
+
+    def _drop(self, item: Item) -> None:
+        del self._items[item.key]
+        item.lane.in_hand -= 1
+        item.lane.at[item.event.status] -= 1

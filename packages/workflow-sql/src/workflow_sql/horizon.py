@@ -1,0 +1,161 @@
+"""Up to where the event table is settled: all ids are committed, or will never be.
+
+A server numbers rows when they are inserted and shows them when they are committed: id 12 may be
+visible before 11. A reader that went on to 12 would never see 11. So all readers of a database stay
+behind one horizon: the last id up to which there is no gap.
+
+A gap is nearly always a transaction that is about to commit. One that is older than a moment is
+looked into: if nobody holds the id it belongs to a transaction that was rolled back, and a row that
+means nothing is put there, which closes it for all readers and for good. If somebody holds it, it
+stays open. A writer that comes so late that its id has been closed starts its transaction anew.
+
+Each process reckons the horizon from what it sees; the table keeps one that is far enough on for a
+new process to begin with, and never less than what was trimmed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+from workflow_sql.schema import Tables
+
+if TYPE_CHECKING:
+    from workflow_sql.dialects.base import Cursor
+
+__all__ = ["Gap", "Horizon", "Marks", "ServerHorizon", "SqliteHorizon"]
+
+_OLD = 0.2  # seconds; a transaction that commits does so long before
+_WALK = 10_000  # ids looked at to find a gap
+_CLOSED_AT_ONCE = 1_000
+_KEPT_EVERY = 1_000  # ids
+
+
+class Marks(NamedTuple):
+    """Numbers that grow with what waiting calls care for."""
+
+    events: int
+    """All events up to this id are settled: committed, or never to be."""
+    role_changes: int
+
+
+class Gap(NamedTuple):
+    """Ids that nobody can see."""
+
+    first: int
+    last: int
+
+
+class Horizon(ABC):
+    """Reads the marks. Any thread."""
+
+    @abstractmethod
+    def read(self, cursor: Cursor) -> Marks:
+        """As they stand now, in one statement if it can be. Raises the driver's errors."""
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether a gap is in the way, so that time alone may move the horizon."""
+        return False
+
+    def old_gap(self) -> Gap | None:
+        """A gap that it is time to look into."""
+        return None
+
+    def keep(self, cursor: Cursor, *, at_least: int = 0) -> None:  # noqa: B027 - SQLite need not
+        """Write down how far it has come, if it has come far, in the cursor's transaction.
+
+        Args:
+            cursor: where.
+            at_least: write it down if it is less far so far. What is trimmed must lie behind it.
+        """
+
+
+class SqliteHorizon(Horizon):
+    """One writer: an id that is visible has no smaller one still to come."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._query = (
+            "select coalesce((select seq from sqlite_sequence"
+            f" where name = '{tables.events.name}'), 0), role_changes"
+            f" from {tables.installation.fullname}"
+        )
+
+    def read(self, cursor: Cursor) -> Marks:
+        """One statement."""
+        cursor.execute(self._query)
+        return Marks(*cursor.fetchone())
+
+
+class ServerHorizon(Horizon):
+    """See the module."""
+
+    def __init__(self, tables: Tables) -> None:
+        events, installation = tables.events.fullname, tables.installation.fullname
+        self._ahead = (
+            "select i.settled, i.role_changes, e.number, e.greatest"
+            f" from {installation} i"
+            f" cross join (select count(*) as number, max(id) as greatest from {events}"
+            " where id > ?) e"
+        )
+        self._walk = f"select id from {events} where id > ? order by id limit {_WALK}"
+        self._keep = f"update {installation} set settled = ? where settled < ?"
+        self._lock = threading.Lock()
+        self._settled = 0
+        self._kept = 0
+        self._gap: Gap | None = None
+        self._gap_seen_at = 0.0
+
+    def read(self, cursor: Cursor) -> Marks:
+        """One statement, two at a gap."""
+        with self._lock:
+            while True:
+                cursor.execute(self._ahead, (self._settled,))
+                kept, role_changes, number, greatest = cursor.fetchone()
+                if kept <= self._settled:
+                    break
+                # another process has come further, and what lies behind may be trimmed
+                self._settled = kept
+            self._kept = max(self._kept, kept)
+            if number == 0:
+                self._gap = None
+            elif greatest - self._settled == number:
+                self._settled, self._gap = greatest, None
+            else:
+                self._go_to_gap(cursor)
+            return Marks(self._settled, role_changes)
+
+    def _go_to_gap(self, cursor: Cursor) -> None:
+        cursor.execute(self._walk, (self._settled,))
+        gap = None
+        for (id,) in cursor.fetchall():
+            if id != self._settled + 1:
+                gap = Gap(self._settled + 1, id - 1)
+                break
+            self._settled = id
+        # one whose beginning was filled is still as old
+        if gap is None or self._gap is None or gap.last != self._gap.last:
+            self._gap_seen_at = time.monotonic()
+        self._gap = gap
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether there is a gap."""
+        return self._gap is not None
+
+    def old_gap(self) -> Gap | None:
+        """At most a thousand ids of it."""
+        with self._lock:
+            gap = self._gap
+            if gap is None or time.monotonic() - self._gap_seen_at < _OLD:
+                return None
+            return Gap(gap.first, min(gap.last, gap.first + _CLOSED_AT_ONCE - 1))
+
+    def keep(self, cursor: Cursor, *, at_least: int = 0) -> None:
+        """One statement, now and then."""
+        settled = self._settled
+        if settled - self._kept >= _KEPT_EVERY or self._kept < at_least:
+            cursor.execute(self._keep, (settled, settled))
+            # not before it is committed: whoever reads it from the table will say so

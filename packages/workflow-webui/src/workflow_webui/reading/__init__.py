@@ -1,0 +1,1 @@
+"""What pages show, read from the store and put into shape; no HTTP and no HTML in here."""
