@@ -106,10 +106,10 @@ class Run:
     def servers(self) -> bool:
         """What a person's machine cannot have, its tests skip; under CI they would all fail.
 
-        A browser too.
+        A browser and Prometheus too.
         """
         return (
-            self.python([([*checks.servers(), "install"], {}), *checks.browser()]) or not UNDER_CI
+            self.python([([*checks.servers(), "install"], {}), *checks.programs()]) or not UNDER_CI
         )
 
     def nox(

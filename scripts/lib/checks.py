@@ -62,9 +62,9 @@ def servers() -> list[str]:
     return ["-m", "workflow_adaptertest.servers", "--folder", str(ROOT / ".services")]
 
 
-def browser() -> list[Command]:
-    """Installs the browser in which the web UI is tested."""
-    return [([str(ROOT / "scripts" / "lib" / "browser.py")], {})]
+def programs() -> list[Command]:
+    """Installs what tests need beside the servers, such as a browser."""
+    return [([str(ROOT / "scripts" / "lib" / "programs.py")], {})]
 
 
 def servers_beside(name: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,15 @@ from workflow_core.model import (
 )
 from workflow_otel import INSTRUMENTS, OtelObserver, OtelSettings
 
+from lib.programs import PROMTOOL
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "observing.md").read_text(encoding="utf-8")
 RULES = yaml.safe_load((DOCS / "observing" / "alerts.yml").read_text(encoding="utf-8"))
 DASHBOARD = json.loads((DOCS / "observing" / "dashboard.json").read_text(encoding="utf-8"))
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
+PANELS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+FIRING = Path(__file__).with_name("firing.yml")
 
 SELECTOR = re.compile(r"\b(workflow_(?!name\b)\w+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
@@ -63,8 +68,9 @@ def happenings() -> Iterator[Observation]:
     yield LagSeen(seconds=1.0, is_over=True, **to)
     yield TimerFired(late=1.0, **to)
     yield ProcessStanding(standing=Standing.RUNNING, **to)
-    for change in RoleChange:
-        yield RoleChanged(role="orders-main-steps", change=change, held=1, of=16)
+    for role in ("orders-main-steps", "orders-timers"):
+        for change in RoleChange:
+            yield RoleChanged(role=role, change=change, held=1, of=16)
     for after in RunState:
         yield StateChanged(workflow="orders", before=None, after=after)
     for by in ("writer", "relay"):
@@ -73,7 +79,7 @@ def happenings() -> Iterator[Observation]:
         for state in LetterState:
             yield LetterKept(workflow="orders", kind=kind, name="bill", state=state)
     call: dict[str, Any] = {"port": "record_store", "adapter": "sql", "operation": "store_many"}
-    for items, error in ((5, ""), (0, ""), (None, "ValueError")):
+    for items, error in ((5, ""), (0, ""), (None, "AdapterUnavailableError")):
         yield PortCalled(seconds=1.0, items=items, error=error, **call)
     runs = {("CREATED", RunState.PAUSED): 1}
     outbox: dict[str, Any] = {"outbox_due": 1, "outbox_scheduled": 1, "outbox_age": 1.0}
@@ -113,6 +119,49 @@ def check_expression(expression: str, emitted: Series) -> set[str]:
     return grouped
 
 
+def promtool(*words: str | Path) -> str:
+    """What Prometheus's own tool says to that; it has to be content."""
+    program = PROMTOOL.path()
+    if program is None:
+        pytest.skip("no promtool here; scripts/programs installs it")
+    done = subprocess.run(
+        [program, *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return said
+
+
+def test_prometheus_can_read_the_rules() -> None:
+    """Seen to fail with a parenthesis too few, and with a summary that names no field."""
+    said = promtool("check", "rules", DOCS / "observing" / "alerts.yml")
+    assert f"SUCCESS: {len(ALERTS)} rules found" in said
+
+
+def test_prometheus_can_read_what_the_dashboard_asks(tmp_path: Path) -> None:
+    """Seen to fail with `sum with (…)`, and with a rate of what has no range."""
+    asked = [
+        text.replace("$__rate_interval", "5m").replace("$workflow", "orders") for text in PANELS
+    ]
+    rules = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(asked)]
+    written = tmp_path / "panels.yml"
+    written.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    said = promtool("check", "rules", written)
+    assert f"SUCCESS: {len(PANELS)} rules found" in said
+
+
+def test_each_alert_tells_when_it_has_to_and_is_quiet_before(emitted: Series) -> None:
+    """Seen to fail with a threshold, a `for` and an `offset` of another size."""
+    promtool("test", "rules", FIRING)
+    tests = yaml.safe_load(FIRING.read_text(encoding="utf-8"))["tests"]
+    for series in (each["series"] for test in tests for each in test["input_series"]):
+        check_expression(re.sub(r'(?:, )?(?:instance|le)="[^"]*"', "", series), emitted)
+    looks = [look for test in tests for look in test["alert_rule_test"]]
+    for quiet in (False, True):
+        seen = {look["alertname"] for look in looks if quiet is not bool(look["exp_alerts"])}
+        assert seen == {rule["alert"] for rule in ALERTS}
+
+
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: str(rule["alert"]))
 def test_a_rule_asks_for_what_is_emitted_and_is_told_of(
     rule: dict[str, Any], emitted: Series
@@ -134,8 +183,7 @@ def test_a_panel_asks_for_what_is_emitted(panel: dict[str, Any], emitted: Series
 
 
 def test_the_dashboard_and_the_alerts_leave_no_metric_out() -> None:
-    shown = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]]
-    texts = [*shown, *(rule["expr"] for rule in ALERTS)]
+    texts = [*PANELS, *(rule["expr"] for rule in ALERTS)]
     asked = {name for text in texts for name, _ in SELECTOR.findall(text)}
     for it in INSTRUMENTS.values():
         series = {it.prometheus, *(f"{it.prometheus}_{part}" for part in ("bucket", "count"))}

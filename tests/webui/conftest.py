@@ -26,8 +26,8 @@ from workflow_core import Callback, Engine, Pause, Record, Retry, Run, Trigger, 
 from workflow_sql import upgrade
 from workflow_webui import AuditEntry, UiSettings, create_app
 
-from lib.browser import chromium
 from lib.members import ROOT
+from lib.programs import CHROMIUM
 
 PICTURES = ROOT / ".artefacts" / "webui"
 DESK = {"width": 1360, "height": 860}
@@ -152,9 +152,9 @@ def definition() -> tuple[Workflow[Order, Status], Callback[Order, Status, str]]
 def browser() -> Iterator[Browser]:
     """Of one module alone: while it is open, its thread has a loop of asyncio's."""
     expect.set_options(timeout=20_000)
-    program = chromium()
+    program = CHROMIUM.path()
     if program is None:
-        pytest.skip("no Chromium here; scripts/browser installs it")
+        pytest.skip("no Chromium here; scripts/programs installs it")
     with sync_playwright() as playwright:
         # as root, where tests mostly run, Chromium has no sandbox
         options = ["--no-sandbox"] if os.geteuid() == 0 else []
