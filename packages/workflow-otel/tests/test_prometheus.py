@@ -11,10 +11,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from workflow_core import Engine
+from prometheus_client import generate_latest
+from workflow_core import Engine, RecordQuery
 from workflow_core.errors import AdapterError, ConfigurationError
 from workflow_otel import INSTRUMENTS, OtelObserver
-from workflow_otel.prometheus import Page
+from workflow_otel.prometheus import Page, process_provider
 
 LIMIT = timedelta(seconds=60)
 
@@ -35,15 +36,29 @@ def scrape_until(port: int, wanted: str) -> str:
             return text
 
 
-def engine_with_page(**settings: object) -> Engine:
+def shown_until(metric: str, label: str, value: str) -> str:
+    """The registry of this process, once it has told that."""
+    end = time.monotonic() + LIMIT.total_seconds()
+    while True:
+        text = generate_latest().decode()
+        if re.search(rf"^{metric}\{{.*{label}.*\}} {value}$", text, re.MULTILINE):
+            return text
+        assert time.monotonic() < end, text
+        time.sleep(0.02)
+
+
+def engine_of(**settings: object) -> Engine:
     chosen = {
         **dict.fromkeys(("record_store", "event_streamer", "role_scheduler"), "memory"),
         "timeout_store": "memory",
         "observers": ["otel"],
-        "adapters.otel.prometheus_host": "127.0.0.1",
-        "adapters.otel.prometheus_port": 0,
     }
     return Engine.from_config(environ={}, overrides={**chosen, **settings})
+
+
+def engine_with_page(**settings: object) -> Engine:
+    page = {"adapters.otel.prometheus_host": "127.0.0.1", "adapters.otel.prometheus_port": 0}
+    return engine_of(**{**page, **settings})
 
 
 def page_of(engine: Engine) -> Page:
@@ -92,10 +107,29 @@ def test_a_port_that_is_taken_is_told_of() -> None:
             engine_with_page(**{"adapters.otel.prometheus_port": port})
 
 
-def test_without_the_extra_it_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setting", ["prometheus_port", "prometheus_registry"])
+def test_without_the_extra_it_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.prometheus", None)
-    with pytest.raises(ConfigurationError, match="needs OpenTelemetry's SDK"):
-        engine_with_page()
+    monkeypatch.setattr("workflow_otel.observer.process_provider", process_provider.__wrapped__)
+    with pytest.raises(ConfigurationError, match=f"{setting} needs OpenTelemetry's SDK"):
+        engine_of(**{f"adapters.otel.{setting}": 0 if setting == "prometheus_port" else True})
+
+
+def test_engines_of_one_process_share_its_registry(orders: Callable[..., Any]) -> None:
+    """Seen to fail when each observer has metrics of its own: the second's gauges are not there."""
+    settings = {"adapters.otel.prometheus_registry": True}
+    with engine_of(**settings) as one, engine_of(**settings) as other:
+        for engine in (one, other):
+            engine.runs(RecordQuery())
+        with other.serving(orders()):
+            shown_until("workflow_process_states", 'process_name="created-consumer"', "2.0")
+        text = shown_until(
+            "workflow_adapter_call_seconds_count", 'operation="list_records"', r"\S+"
+        )
+    series = [line.rpartition(" ")[0] for line in text.splitlines() if line[0] != "#"]
+    assert len(series) == len(set(series))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +137,7 @@ def test_without_the_extra_it_is_told_what_is_missing(monkeypatch: pytest.Monkey
     [
         ({"adapters.otel.prometheus_port": 70000}, "expected a port"),
         ({"adapters.otel.metrics": False}, "goes with metrics"),
+        ({"adapters.otel.prometheus_registry": True}, "is there instead"),
     ],
 )
 def test_a_wrong_setting_is_told_of(wrong: dict[str, object], told: str) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from workflow_core.errors import ConfigurationError
-from workflow_webui import TokenAuth, User, create_app, serve
+from workflow_core.errors import AdapterUnavailableError, ConfigurationError
+from workflow_webui import TokenAuth, UiSettings, User, create_app, serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import House
@@ -55,6 +58,42 @@ def test_command_serves_a_configuration(tmp_path: Path) -> None:
         server.send_signal(2)
         _, told = server.communicate(timeout=30)
     assert server.returncode == 0, told
+
+
+def test_metrics_are_told_as_missing_without_a_prometheus_client(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail, with 500, when the import's error is let out."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    answer = house.client.get("/metrics")
+    assert answer.status_code == 501
+    assert "telemetry" in answer.json()["hint"]
+
+
+def test_probes_and_metrics_answer_while_the_store_hangs(
+    open_house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail when metrics or auth hooks wait for one of the store's threads: no answer."""
+    house = open_house(settings=UiSettings(threads=1), auth=lambda connection: User("ann"))
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(query: object) -> object:
+        hangs.set()
+        goes_on.wait(60)
+        raise AdapterUnavailableError("the database does not answer")
+
+    monkeypatch.setattr(house.engine.adapters.record_store, "list_records", hang)
+    with house.client as client, ThreadPoolExecutor() as threads:
+        try:
+            page = threads.submit(client.get, "/api/runs")
+            assert hangs.wait(60)
+            told = [threads.submit(client.get, path) for path in ("/healthz", "/metrics")]
+            assert [each.result(60).status_code for each in told] == [200, 501]
+            assert not page.done()
+        finally:
+            goes_on.set()
+        assert page.result(60).status_code == 503
 
 
 @pytest.mark.parametrize(

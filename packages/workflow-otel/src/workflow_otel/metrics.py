@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import (
     CallbackOptions,
@@ -44,7 +45,7 @@ from workflow_core.model import (
 
 from workflow_otel.instruments import INSTRUMENTS, Instrument, Kind
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "metrics_of"]
 
 _OPEN = (LetterState.RETRYING, LetterState.SET_ASIDE)
 _LAGS = ("workflow_process_lag_seconds", "workflow_process_lag_alert")
@@ -61,8 +62,24 @@ _STATES = {state: state.name.replace("_", " ").title() for state in RunState}
 """As the Go original writes them: ``Data Deleted``."""
 
 
+_BY_PROVIDER: WeakKeyDictionary[MeterProvider, Metrics] = WeakKeyDictionary()
+_MAKING = threading.Lock()
+
+
+def metrics_of(provider: MeterProvider) -> Metrics:
+    """The one that all engines of a process share that report to this provider.
+
+    Of two with gauges of the same names the provider would ask the first alone.
+    """
+    with _MAKING:
+        found = _BY_PROVIDER.get(provider)
+        if found is None:
+            found = _BY_PROVIDER[provider] = Metrics(provider)
+        return found
+
+
 class Metrics:
-    """Told by one thread, collected by any.
+    """Told and collected by any thread.
 
     Args:
         provider: whose meter is used.

@@ -11,8 +11,8 @@ from opentelemetry.trace import TracerProvider, get_tracer_provider
 from workflow_core.model import Observation, Work
 from workflow_core.ports import AdapterContext, Observer
 
-from workflow_otel.metrics import Metrics
-from workflow_otel.prometheus import Page
+from workflow_otel.metrics import metrics_of
+from workflow_otel.prometheus import Page, process_provider
 from workflow_otel.settings import OtelSettings
 from workflow_otel.traces import Traces
 
@@ -45,18 +45,20 @@ class OtelObserver(Observer):
         settings = settings or OtelSettings()
         self.page = page
         self._metrics = (
-            Metrics(meter_provider or get_meter_provider()) if settings.metrics else None
+            metrics_of(meter_provider or get_meter_provider()) if settings.metrics else None
         )
         self._traces = Traces(tracer_provider or get_tracer_provider()) if settings.traces else None
 
     @classmethod
     def from_config(cls, settings: OtelSettings, context: AdapterContext) -> Self:
-        """With a page of its own where one is configured.
+        """With a page of its own, or into the process's registry, where that is configured.
 
         Raises:
-            ConfigurationError: the page needs what is not installed.
+            ConfigurationError: that needs what is not installed.
             AdapterError: its port cannot be had.
         """
+        if settings.prometheus_registry:
+            return cls(settings, meter_provider=process_provider())
         if settings.prometheus_port is None:
             return cls(settings)
         page = Page(settings.prometheus_host, settings.prometheus_port, context.instance)

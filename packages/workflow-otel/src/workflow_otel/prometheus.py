@@ -1,8 +1,9 @@
-"""A page for Prometheus to scrape, with this process's metrics alone."""
+"""For Prometheus to scrape: a page of our own, or the registry that another page shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from workflow_core.errors import AdapterError, ConfigurationError
@@ -10,7 +11,25 @@ from workflow_core.errors import AdapterError, ConfigurationError
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
-__all__ = ["Page"]
+__all__ = ["Page", "process_provider"]
+
+
+@cache
+def process_provider() -> MeterProvider:
+    """Whose metrics are in the registry that the Prometheus client has for the whole process.
+
+    One for all engines of the process: of two each would show the same series, and Prometheus
+    takes nothing of a page that has one twice.
+
+    Raises:
+        ConfigurationError: the extra with the SDK and its exporter is not installed.
+    """
+    try:
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader
+        from opentelemetry.sdk.metrics import MeterProvider
+    except ImportError as error:
+        raise _missing("prometheus_registry") from error
+    return MeterProvider([PrometheusMetricReader(scope_info_enabled=False)])
 
 
 class Page:
@@ -39,10 +58,7 @@ class Page:
             from opentelemetry.sdk.resources import Resource
             from prometheus_client import CollectorRegistry, start_http_server
         except ImportError as error:
-            raise ConfigurationError(
-                "prometheus_port needs OpenTelemetry's SDK and its exporter for Prometheus",
-                hint="They come with the extra `prometheus` of the wheel workflow-otel",
-            ) from error
+            raise _missing("prometheus_port") from error
         registry = CollectorRegistry()
         reader = PrometheusMetricReader(scope_info_enabled=False, registry=registry)
         resource = Resource.create({"service.instance.id": instance})
@@ -71,3 +87,10 @@ class Page:
         close, self._close = self._close, None
         if close is not None:
             close()
+
+
+def _missing(setting: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting} needs OpenTelemetry's SDK and its exporter for Prometheus",
+        hint="They come with the extra `prometheus` of the wheel workflow-otel",
+    )

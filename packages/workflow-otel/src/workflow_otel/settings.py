@@ -18,12 +18,15 @@ class OtelSettings:
             metrics go to the provider that the application has set up.
         prometheus_host: where that page is served; every address of the machine if left out, as
             Prometheus is on another one.
+        prometheus_registry: count into the registry that the Prometheus client has for the whole
+            process, which whatever page the application has shows: the web UI's ``/metrics``.
     """
 
     metrics: bool = True
     traces: bool = True
     prometheus_port: int | None = None
     prometheus_host: str = "0.0.0.0"
+    prometheus_registry: bool = False
 
     def __post_init__(self) -> None:
         if self.prometheus_port is not None:
@@ -31,3 +34,7 @@ class OtelSettings:
                 raise ValueError("prometheus_port: expected a port, 0 to 65535")
             if not self.metrics:
                 raise ValueError("prometheus_port: goes with metrics, and they are switched off")
+            if self.prometheus_registry:
+                raise ValueError("prometheus_registry: is there instead of prometheus_port")
+        if self.prometheus_registry and not self.metrics:
+            raise ValueError("prometheus_registry: goes with metrics, and they are switched off")

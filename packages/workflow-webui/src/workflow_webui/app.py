@@ -110,7 +110,7 @@ def _probes(ui: Ui) -> list[BaseRoute]:
     return [
         Route("/healthz", probe(ui, "live")),
         Route("/readyz", probe(ui, "ready")),
-        Route("/metrics", api(ui, metrics)),
+        Route("/metrics", api(ui, metrics, asks_store=False)),
         Route("/live", live(ui, Watchers())),
     ]
 

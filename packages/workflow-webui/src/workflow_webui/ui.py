@@ -62,8 +62,13 @@ class Ui:
 
     @cached_property
     def probe_limiter(self) -> CapacityLimiter:
-        """For probes alone."""
+        """For probes and metrics: where all of the store's threads hang, these are to tell."""
         return CapacityLimiter(1)
+
+    @cached_property
+    def auth_limiter(self) -> CapacityLimiter:
+        """For auth hooks: strangers who try passwords keep no page of anybody else's waiting."""
+        return CapacityLimiter(self.settings.threads)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do what waits for the store, without the loop's waiting for it."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias, cast
 from urllib.parse import parse_qsl, quote
 
+from anyio import to_thread
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from workflow_core.errors import InputError, WorkflowError
@@ -88,10 +89,16 @@ def page(ui: Ui, view: View, *, right: Right = Right.READ) -> Endpoint:
     return endpoint
 
 
-def api(ui: Ui, view: View, *, right: Right = Right.READ) -> Endpoint:
+def api(ui: Ui, view: View, *, right: Right = Right.READ, asks_store: bool = True) -> Endpoint:
     """JSON for programs: errors are JSON, and what changes something takes JSON alone.
 
     A stranger's page cannot make a browser send JSON across sites, so no token is needed.
+
+    Args:
+        ui: the app.
+        view: what answers, on a thread.
+        right: what the user has to have.
+        asks_store: False: it answers too while all of the store's threads hang.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -104,7 +111,8 @@ def api(ui: Ui, view: View, *, right: Right = Right.READ) -> Endpoint:
             if request.method == "POST":
                 check_same_site(request)
                 ask = replace(ask, body=await _json(request, ui.settings.max_body))
-            return await ui.in_thread(lambda: view(ask))
+            limiter = ui.limiter if asks_store else ui.probe_limiter
+            return await to_thread.run_sync(lambda: view(ask), limiter=limiter)
         except WorkflowError as error:
             return error_json(error)
         except Exception:
@@ -137,7 +145,7 @@ async def user_of(ui: Ui, connection: HTTPConnection) -> User | None:
         if inspect.iscoroutinefunction(ask):
             found = await ask(connection)
         else:
-            found = await ui.in_thread(lambda: ask(connection))
+            found = await to_thread.run_sync(lambda: ask(connection), limiter=ui.auth_limiter)
             if inspect.isawaitable(found):
                 found = await found
     except Exception:
