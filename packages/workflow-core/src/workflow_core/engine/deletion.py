@@ -103,8 +103,11 @@ class DeletionVerb:
             erased=[
                 "the record: data, errors, reasons, headers",
                 *erasure.erased,
-                "dead letters about it: errors",
-                *(f"dead letters of {name}, which follows it: errors" for name in followers),
+                "dead letters about it: errors and headers",
+                *(
+                    f"dead letters of {name}, which follows it: errors and headers"
+                    for name in followers
+                ),
             ],
             remains=[*erasure.remains, *self._remains()],
         )
@@ -173,9 +176,8 @@ class DeletionVerb:
 
     def _remains(self) -> list[str]:
         remains = [
-            "its foreign id and headers in published events, until the stream forgets them",
-            "errors in dead letters of workflows that follow it and are not declared in this"
-            " process, until the processes that serve those come to it, each ten minutes or so",
+            "errors and headers in dead letters of workflows that follow it and are not declared in"
+            " this process, until processes that serve those come to it, each ten minutes or so",
             "what was logged or sent elsewhere",
         ]
         clerk = self._core.journal.clerk

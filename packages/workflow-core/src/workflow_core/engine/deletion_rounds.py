@@ -18,8 +18,8 @@ from workflow_core.engine.letter_erasing import forget_errors
 from workflow_core.engine.rounds import RecordRounds
 from workflow_core.engine.transition import Identity, state_event
 from workflow_core.errors import AdapterUnavailableError, VersionConflictError, WorkflowError
-from workflow_core.model import Record, RecordQuery, RunState
-from workflow_core.ports import Erasure, Write
+from workflow_core.model import Record, RecordQuery, RunState, names
+from workflow_core.ports import OUT_OF_REACH, Erasure, Write
 
 __all__ = ["DeletionRounds", "erase_beside", "written_as_deleted"]
 
@@ -83,10 +83,25 @@ def erase_beside(core: Core, workflow: Workflow[Any, Any], record: Record) -> Er
     Raises:
         AdapterUnavailableError: some may be left: erase again.
     """
-    erasure = core.store.erase_copies(record.run_id)
+    beside = core.store.erase_copies(record.run_id)  # before the stream: it fills from the outbox
+    published = _erase_published(core, workflow, record)
     for name in dict.fromkeys([workflow.name, *workflow.followers]):
         forget_errors(core, name, record.run_id)
-    return erasure
+    return Erasure(
+        erased=[*beside.erased, *published.erased],
+        remains=[*beside.remains, *published.remains],
+    )
+
+
+def _erase_published(core: Core, workflow: Workflow[Any, Any], record: Record) -> Erasure:
+    if core.streamer is None:
+        return Erasure(remains=[OUT_OF_REACH])
+    # statuses that were dropped from the code, too: the run has passed them
+    statuses = sorted({*map(int, workflow.statuses), *record.passed, record.status})
+    topics = [names.status_topic(workflow.name, status) for status in statuses]
+    return core.streamer.erase_copies(
+        record.run_id, [*topics, names.run_state_topic(workflow.name)]
+    )
 
 
 def written_as_deleted(record: Record, identity: Identity) -> Write:

@@ -1,9 +1,9 @@
-"""Errors in letters about runs whose data is deleted.
+"""Errors and headers in letters about runs whose data is deleted.
 
-What a letter of a run carries is its ids and headers; only its errors may hold the run's data. Who
-deletes the data blanks those of all workflows that it knows to follow the run's. A follower that is
-declared in other processes alone is known to those: so whoever keeps letters looks, round by round,
-for such as are about runs whose data is deleted. That finds what failed during the deletion too.
+What else a letter of a run carries is its ids. Who deletes the data blanks the letters of all
+workflows that it knows to follow the run's. A follower that is declared in other processes alone is
+known to those: so whoever keeps letters looks, round by round, for such as are about runs whose
+data is deleted. That finds what failed during the deletion too.
 """
 
 from __future__ import annotations

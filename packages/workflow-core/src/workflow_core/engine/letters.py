@@ -211,12 +211,13 @@ class Letters:
         return Write(record=after, events=[retry_event(after, origin, self._identity, _NOW)])
 
     def blanked(self, record: Record, origin: Origin) -> Write:
-        """Its error, which may hold data of the run that is deleted, is forgotten.
+        """Its error and headers, which may hold data of the run that is deleted, are forgotten.
 
-        Of one that has none any more: and its copies have been erased.
+        Of one that has no error any more: and its copies have been erased.
         """
         reason = "" if record.last_error else ERASED
-        after = self._next(record, last_error="", reason=reason)
+        data = _encode(_without_headers(_content(record)))
+        after = self._next(record, data=data, last_error="", reason=reason)
         if state_of(record) is not LetterState.RETRYING:
             return Write(record=after)
         return Write(record=after, events=[retry_event(after, origin, self._identity, _NOW)])
@@ -268,9 +269,8 @@ class Letters:
         return Write(record=record, events=[event], retry_in=delay)
 
     def _ended(self, record: Record, origin: Origin, state: LetterState) -> Write:
-        content = _content(record)
-        event = content.event and content.event.replace(headers={})
-        kept = _encode(_Content(name=content.name, event=event))
+        content = _without_headers(_content(record))
+        kept = _encode(_Content(name=content.name, event=content.event))
         status = _status(origin.kind, state)
         return Write(record=self._next(record, status=status, data=kept, last_error=""))
 
@@ -297,6 +297,11 @@ def _content(record: Record) -> _Content:
         return _decode(record.data)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return _Content(name="?")
+
+
+def _without_headers(content: _Content) -> _Content:
+    """As it is, but for the headers of a run's event."""
+    return content.replace(event=content.event and content.event.replace(headers={}))
 
 
 def _storable(text: str) -> str:

@@ -53,6 +53,12 @@ class Agenda:
         self.discard(id_)
         self.put(id_, number, due=entry.due, visible=max(entry.due, until))
 
+    def rename(self, id_: str, new: str) -> None:
+        """The same under another id, in its place."""
+        entry = self._entries[id_]
+        self.discard(id_)
+        self.put(new, entry.number, due=entry.due, visible=entry.visible)
+
     def discard(self, id_: str) -> None:
         """Forget the id, if it is there."""
         entry = self._entries.pop(id_, None)

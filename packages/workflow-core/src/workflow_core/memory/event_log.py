@@ -278,6 +278,15 @@ class EventLog:
             and partition.events[offset - partition.base].run_id == run_id
         ]
 
+    def blank(self, run_id: str, topics: Iterable[str]) -> None:
+        """Empty the headers of this run's events."""
+        for topic in topics:
+            if topic in self._topics:
+                events = self._topics[topic][partition_of(run_id)].events
+                for at, event in enumerate(events):
+                    if event.run_id == run_id and event.headers:
+                        events[at] = event.replace(headers={})
+
     def is_read(self, topic: str, name: str) -> bool:
         """Whether the name has a place in the topic: for simulations."""
         return topic in self._topics and name in self._topics[topic][0].cursors

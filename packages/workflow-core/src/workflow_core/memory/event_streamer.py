@@ -19,6 +19,7 @@ from workflow_core.ports import (
     Capability,
     Closable,
     Delivery,
+    Erasure,
     EventSender,
     EventStreamer,
     Receiver,
@@ -106,6 +107,15 @@ class MemoryEventStreamer(MemoryAdapter, EventStreamer):
         """Counted from the event's arrival in its topic."""
         with self.database.lock:
             return self.database.log.lag(topics, name, self.database.clock.now())
+
+    def erase_copies(self, run_id: str, topics: Sequence[str]) -> Erasure:
+        """As the port says."""
+        with self.database.lock:
+            self.database.log.blank(run_id, topics)
+        return Erasure(
+            erased=["its published events: headers"],
+            remains=["its foreign id in published events, until all have read them"],
+        )
 
     def close(self) -> None:
         """Close all senders and receivers too."""

@@ -9,7 +9,7 @@ from heapq import nsmallest
 from itertools import count
 
 from workflow_core.memory.agenda import Agenda, earliest
-from workflow_core.model import UNSTAMPED, OutboxEvent
+from workflow_core.model import UNSTAMPED, OutboxEvent, uuid_from_key
 from workflow_core.ports import OutboxBacklog
 
 __all__ = ["Outbox"]
@@ -57,12 +57,18 @@ class Outbox:
             del self._per_run[event.run_id]
 
     def blank(self, run_id: str) -> None:
-        """Empty the headers of this run's rows."""
+        """Empty the headers of this run's rows.
+
+        Each gets another id: who claimed it before cannot publish it any more as it was.
+        """
         if not self.has_rows_of(run_id):
             return
-        for id_, row in self._rows.items():
-            if row.event.run_id == run_id:
-                self._rows[id_] = row.replace(event=row.event.replace(headers={}))
+        for id_, row in list(self._rows.items()):
+            if row.event.run_id == run_id and row.event.headers:
+                new = uuid_from_key(row.event.workflow, f"{id_} without headers")
+                del self._rows[id_]
+                self._rows[new] = row.replace(event=row.event.replace(id=new, headers={}))
+                self._agendas[row.event.workflow].rename(id_, new)
 
     def present(self, ids: Iterable[str]) -> list[str]:
         """Those of the ids that have a row, each once."""

@@ -28,6 +28,7 @@ from workflow_core.ports.answers import Erasure, OutboxBacklog, Tally
 from workflow_core.ports.clock import Clock, SystemClock
 from workflow_core.ports.connector_source import ConnectorSource
 from workflow_core.ports.event_streamer import (
+    OUT_OF_REACH,
     Delivery,
     EventSender,
     EventStreamer,
@@ -43,6 +44,7 @@ from workflow_core.ports.store_transaction import Outcome, RunCopy, StoreTransac
 from workflow_core.ports.timeout_store import TimeoutStore
 
 __all__ = [
+    "OUT_OF_REACH",
     "Adapter",
     "AdapterContext",
     "AdapterFactory",

@@ -10,12 +10,16 @@ from typing import Generic, TypeVar
 from workflow_core.errors import AdapterError, InputError, NotSupportedError
 from workflow_core.model import Event, Value
 from workflow_core.ports.adapter import Adapter, Closable
+from workflow_core.ports.answers import Erasure
 from workflow_core.ports.record_store import RecordStore
 from workflow_core.ports.store_transaction import StoreTransaction
 
-__all__ = ["Delivery", "EventSender", "EventStreamer", "Receiver", "Shards"]
+__all__ = ["OUT_OF_REACH", "Delivery", "EventSender", "EventStreamer", "Receiver", "Shards"]
 
 T = TypeVar("T")
+
+OUT_OF_REACH = "its foreign id and headers in published events, until the stream forgets them"
+"""What remains of a run's payload in a stream that is not scrubbed."""
 
 
 class Shards(Value, frozen=True, kw_only=True):
@@ -192,6 +196,19 @@ class EventStreamer(Adapter, ABC):
             NotSupportedError: it does not join (the default).
         """
         raise NotSupportedError(f"{type(self).__name__} cannot publish within a transaction")
+
+    def erase_copies(self, run_id: str, topics: Sequence[str]) -> Erasure:
+        """Scrub the headers of the run's events that are kept in these topics.
+
+        Asked for once nothing more is published that has any. Events keep their place, and their
+        foreign id. Answers what was erased, and what it could not reach, for the receipt.
+
+        Default: none can be reached. Twice is harmless.
+
+        Raises:
+            AdapterUnavailableError: some may be left: erase again.
+        """
+        return Erasure(remains=[OUT_OF_REACH])
 
     def lag(self, topics: Sequence[str], name: str) -> timedelta | None:
         """Age of the oldest event of ``topics`` that ``name`` has not acked; zero: none waits.

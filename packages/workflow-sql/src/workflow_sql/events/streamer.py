@@ -11,6 +11,7 @@ from workflow_core.model import Event
 from workflow_core.ports import (
     AdapterContext,
     Capability,
+    Erasure,
     EventSender,
     EventStreamer,
     Receiver,
@@ -27,6 +28,7 @@ from workflow_sql.events.sender import SqlEventSender
 from workflow_sql.events.table import EventTable
 from workflow_sql.events.trimming import Trimming
 from workflow_sql.records import SqlRecordStore, SqlTransaction
+from workflow_sql.records.upkeep import LEFT_IN_LOG
 from workflow_sql.settings import SqlSettings
 
 __all__ = ["SqlEventStreamer"]
@@ -133,6 +135,13 @@ class SqlEventStreamer(EventStreamer):
         for receiver in [mine for mine, of in list(self._receivers.items()) if of == name]:
             receiver.save()
         return oldest_waiting(self.database, topics, name)
+
+    def erase_copies(self, run_id: str, topics: Sequence[str]) -> Erasure:
+        """Also overwrites what stood there in the files."""
+        remains = ["its foreign id in published events, until they are trimmed"]
+        if not self._table.erase(run_id, topics):
+            remains.append(LEFT_IN_LOG)
+        return Erasure(erased=["its published events: headers"], remains=remains)
 
     def trim(self) -> int:
         """Delete the events that may go now; else receivers do so about once a minute.

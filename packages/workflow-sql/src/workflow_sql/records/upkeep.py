@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
@@ -14,7 +15,10 @@ from workflow_sql.database import Database, Writing
 from workflow_sql.records.listing import Listing
 from workflow_sql.rows import HISTORY, history_entry_of
 
-__all__ = ["Upkeep"]
+__all__ = ["LEFT_IN_LOG", "Upkeep"]
+
+LEFT_IN_LOG = "pages in the write-ahead log, until a long read has ended"
+"""What remains where the database's files could not be scrubbed."""
 
 _ERASED = (
     "its history: data, errors and reasons",
@@ -72,16 +76,27 @@ class Upkeep:
             for statement in (
                 f"update {tables.history.fullname} set data = null, error = '', reason = ''"
                 " where run_id = ?",
-                f"update {tables.outbox.fullname} set headers = '' where run_id = ?",
                 f"update {tables.timers.fullname} set error = '' where run_id = ?",
                 f"update {tables.records.fullname} set search = null where run_id = ?",
                 f"delete from {tables.search.fullname} where run_id = ?",
             ):
                 writing.cursor.execute(statement, (run_id,))
+            self._erase_outbox(writing, run_id)
         remains = [_KEPT_BY_DATABASES]
         if not self._database.scrub():
-            remains.append("pages in the write-ahead log, until a long read has ended")
+            remains.append(LEFT_IN_LOG)
         return Erasure(erased=_ERASED, remains=remains)
+
+    def _erase_outbox(self, writing: Writing, run_id: str) -> None:
+        """Each gets another id: who claimed it before cannot publish it any more as it was."""
+        outbox = self._tables.outbox.fullname
+        writing.cursor.execute(
+            f"select id from {outbox} where run_id = ? and headers <> ''", (run_id,)
+        )
+        for (id_,) in writing.cursor.fetchall():
+            writing.cursor.execute(
+                f"update {outbox} set headers = '', id = ? where id = ?", (str(uuid.uuid4()), id_)
+            )
 
     def purge(self, query: RecordQuery, doomed: Callable[[Sequence[str]], None] | None) -> int:
         """Delete ended runs and all that is theirs, at most the query's limit."""
