@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pytest
 from workflow_core import Engine, Retry, Run, RunState, RunView, Workflow
 from workflow_core.discovery import Adapters, embedded
-from workflow_core.model import names
+from workflow_core.model import OutboxEvent, names
 from workflow_core.ports import AdapterContext
 from workflow_core.testing import Driver, FakeClock
 from workflow_sql import (
@@ -266,3 +266,31 @@ def test_receipt_tells_of_a_reader_that_keeps_the_log_of_pages(house: House) -> 
     again = house.engine.delete_data(sales, run_id, who="ada")
     assert not any("write-ahead" in place for place in again.remains)
     assert files_with_secret(house.file.parent) == []
+
+
+# -- on servers ------------------------------------------------------------------------------------
+
+
+def test_events_and_outbox_of_one_run_alone_are_emptied(home: Any, make: Any) -> None:
+    """And what was claimed before is gone under its id. Seen to fail where the ids stayed."""
+    with home.open() as database:
+        store, stream = SqlRecordStore(database), SqlEventStreamer(database, instance="first")
+        records = [make.record(headers={"card": SECRET}) for _ in range(2)]
+        events = [make.event(record, headers={"card": SECRET}) for record in records]
+        assert stream.new_sender().send_many(events, PATIENCE) == [None, None]
+        delayed = [make.event(record, headers={"card": SECRET}) for record in records]
+        store.add_outbox_events([OutboxEvent(event=event) for event in delayed])
+        erased = records[0].run_id
+        for _ in range(2):
+            store.erase_copies(erased)
+            stream.erase_copies(erased, ["orders-1", "orders-2"])
+        receiver = stream.new_receiver(["orders-1"], "steps")
+        published = [receiver.recv(PATIENCE), receiver.recv(PATIENCE)]
+        filed = store.list_outbox_events(["orders"], limit=9)
+        for found in ([each.event for each in published if each], [each.event for each in filed]):
+            headers = {event.run_id: dict(event.headers) for event in found}
+            assert headers == {erased: {}, records[1].run_id: {"card": SECRET}}
+        assert delayed[1].id in {each.id for each in filed}
+        with store.transaction() as transaction:
+            ours = transaction.delete_outbox_events([event.id for event in delayed])
+        assert list(ours) == [delayed[1].id]
