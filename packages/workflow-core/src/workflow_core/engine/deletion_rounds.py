@@ -96,9 +96,9 @@ def erase_beside(core: Core, workflow: Workflow[Any, Any], record: Record) -> Er
 def _erase_published(core: Core, workflow: Workflow[Any, Any], record: Record) -> Erasure:
     if core.streamer is None:
         return Erasure(remains=[OUT_OF_REACH])
-    # statuses that were dropped from the code, too: the run has passed them
-    statuses = sorted({*map(int, workflow.statuses), *record.passed, record.status})
-    topics = [names.status_topic(workflow.name, status) for status in statuses]
+    known = {int(status) for status in workflow.statuses}
+    been_at = {*record.passed, record.status}  # perhaps dropped from the code since
+    topics = [names.status_topic(workflow.name, status) for status in sorted(known | been_at)]
     return core.streamer.erase_copies(
         record.run_id, [*topics, names.run_state_topic(workflow.name)]
     )
