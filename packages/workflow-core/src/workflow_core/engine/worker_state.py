@@ -97,12 +97,18 @@ class WorkerView(Value, frozen=True, kw_only=True):
     """When it last did some work, as of its last beat; None: not yet."""
     trouble: str = ""
     """Why nothing more is known of it than its name and its last beat; "": all is known."""
+    statuses: Mapping[str, Sequence[int]] | None = None
+    """Those whose steps it runs, by workflow; None: not known."""
 
     @property
     def roles_in_short(self) -> list[str]:
         """The same with all shards of one thing together: ``orders-main-steps 8 of 16``."""
         told = roles_told((), self.roles)
         return [f"{n} {len(held)} of {count}" if count else n for n, (count, held) in told.items()]
+
+    def runs(self, workflow: str, status: int) -> bool | None:
+        """Whether it runs the step at this status, as it says; None: not known."""
+        return None if self.statuses is None else status in self.statuses.get(workflow, ())
 
 
 def roles_told(wanted: Iterable[str], held: Iterable[str]) -> dict[str, tuple[int, list[int]]]:
@@ -157,6 +163,7 @@ def view(record: Record, note: WorkerNote, state: WorkerState, roles: Sequence[s
         started_at=seen - note.up_for,
         last_seen=seen,
         last_progress=None if note.idle_for is None else seen - note.idle_for,
+        statuses=note.statuses,
     )
 
 

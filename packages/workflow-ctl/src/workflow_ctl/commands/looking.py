@@ -128,11 +128,11 @@ def history(session: Session, run_id: str) -> None:
 
 @click.command(cls=Command)
 @click.argument("run_id", metavar="RUN")
-@click.option("--pool", default="main", show_default=True, help="Whose processes do its status.")
+@click.option("--pool", help="Whose processes do its status; if left out: who says so.")
 @defined
 @configured
 @in_session
-def why(session: Session, run_id: str, pool: str) -> None:
+def why(session: Session, run_id: str, pool: str | None) -> None:
     """Say why a run is not moving, and what to do next.
 
     The reason that stands in the way most comes first. With --app its definition is known too.

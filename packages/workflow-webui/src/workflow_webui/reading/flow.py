@@ -7,13 +7,14 @@ remembers them, and metrics do that better where there are some.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from workflow_core.errors import AdapterError
 from workflow_core.model import OutboxEvent, names
 
+from workflow_webui.reading.pools import pools_of
 from workflow_webui.ui import Ui
 
 __all__ = ["Consumer", "Flow", "LagPoints", "due_events", "flow_of"]
@@ -105,19 +106,19 @@ def _consumers(ui: Ui, workflow: str) -> list[Consumer]:
     definition = ui.workflows.get(workflow)
     if definition is None or ui.engine.adapters.event_streamer is None:
         return []
-    topics = [names.status_topic(workflow, status) for status in definition.steps]
-    asked: Mapping[str, tuple[str, Sequence[str]]] = {
-        "steps": (names.consumer(workflow, "main"), topics),
-        "hooks and deliveries": (
-            names.deliveries_consumer(workflow),
-            [names.run_state_topic(workflow)],
-        ),
-    }
-    return [
-        _lag(ui, what, name, topics)
-        for what, (name, topics) in asked.items()
-        if what == "steps" or _delivers(definition)
+    found = [
+        _lag(
+            ui,
+            "steps" if pool == names.MAIN_POOL else f"steps of pool {pool}",
+            names.consumer(workflow, pool),
+            [names.status_topic(workflow, status) for status in statuses],
+        )
+        for pool, statuses in pools_of(ui, workflow, list(definition.steps)).items()
     ]
+    if _delivers(definition):
+        topics = [names.run_state_topic(workflow)]
+        found.append(_lag(ui, "hooks and deliveries", names.deliveries_consumer(workflow), topics))
+    return found
 
 
 def _delivers(definition: object) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 from workflow_core import Record, RecordQuery, RunState, SortOrder
 
 from workflow_webui.reading.flow import Flow, flow_of
+from workflow_webui.reading.pools import Unserved, unserved_of
 from workflow_webui.reading.throughput import Throughput, throughput
 from workflow_webui.ui import Ask, Ui
 
@@ -34,6 +35,8 @@ class WorkflowSummary:
     oldest: Record | None
     """Of the runs that steps are to work on, the one that was begun first."""
     flow: Flow | None
+    unserved: Sequence[Unserved]
+    """Where runs wait and no process works."""
 
     @property
     def live(self) -> int:
@@ -62,6 +65,7 @@ def overview(ask: Ask) -> Overview:
     now = ui.now()
     states: dict[str, Counter[RunState]] = {name: Counter() for name in ui.workflows}
     statuses: dict[str, Counter[int]] = {name: Counter() for name in ui.workflows}
+    driven: dict[str, Counter[int]] = {}
     letters: Counter[str] = Counter()
     for (name, status, state), number in ui.counts(RecordQuery()).items():
         if name.startswith("_dead letters of "):
@@ -71,6 +75,8 @@ def overview(ask: Ask) -> Overview:
         states.setdefault(name, Counter())[state] += number
         if state.is_live:
             statuses.setdefault(name, Counter())[status] += number
+        if state.is_driven:
+            driven.setdefault(name, Counter())[status] += number
     busiest = sorted(states, key=lambda name: (-_live(states[name]), name))
     summaries = [
         WorkflowSummary(
@@ -82,6 +88,7 @@ def overview(ask: Ask) -> Overview:
             throughput=throughput(ui, name, now) if place < _MOST else None,
             oldest=_oldest(ui, name) if place < _MOST else None,
             flow=flow_of(ui, name) if place < _MOST else None,
+            unserved=unserved_of(ui, name, driven.get(name, {})),
         )
         for place, name in enumerate(busiest)
     ]

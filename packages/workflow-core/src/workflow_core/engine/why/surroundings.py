@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 
 from workflow_core.definition import TimeoutStep, Workflow
 from workflow_core.engine.core import Core
+from workflow_core.engine.why.pools import SERVE, Served
+from workflow_core.engine.why.record_reasons import status_told
 from workflow_core.engine.why.values import Cause, Reason, at
 from workflow_core.engine.window import Window
+from workflow_core.engine.worker_state import WorkerView
 from workflow_core.errors import AdapterUnavailableError, NotSupportedError
 from workflow_core.model import Record, RecordQuery, Timeout, names
-from workflow_core.ports import Capability, RoleScheduler
+from workflow_core.ports import RoleScheduler
 
 __all__ = ["Surroundings"]
 
@@ -23,7 +26,6 @@ _SOON = timedelta(seconds=5)  # how late what is due may be before that is a rea
 _NEVER = timedelta(days=18_000)  # a timer whose time is yet to be asked is due far beyond it
 _DUE_LOOKED_AT = 1000  # outbox rows, oldest first
 _PAGES_LOOKED_AT = 10  # of the whole outbox, where one looks for a row that is held
-_SERVE = "Start a process that serves the workflow, or see why the one that did has died"
 
 
 class Surroundings:
@@ -35,7 +37,8 @@ class Surroundings:
         workflow: its definition; None: not known here.
         now: the store's present.
         window: what this process has in hand; None: it does not serve.
-        pool: the pool that works on its status.
+        pool: the pool that works on its status; None: the one whose processes say so.
+        workers: asks who serves.
 
     Attributes:
         now: the store's present.
@@ -50,14 +53,16 @@ class Surroundings:
         workflow: Workflow[Any, Any] | None,
         now: datetime,
         window: Window | None,
-        pool: str,
+        pool: str | None,
+        workers: Callable[[], Sequence[WorkerView]],
     ) -> None:
         self._core = core
         self._record = record
         self._workflow = workflow
         self.now = now
         self._window = window
-        self._pool = pool
+        step = "" if workflow is None or self._has_no_step else status_told(workflow, record.status)
+        self._served = Served(core, record, step, pool, workers, self._holders)
         self.unavailable: list[Reason] = []
         self.not_asked: list[str] = []
 
@@ -189,7 +194,7 @@ class Surroundings:
             detail=f"Its timer {timeout.name} was due at {at(timeout.due_at)} and has not fired"
             + (", and no process holds the role that fires timers" if nobody else "")
             + failed,
-            todo=_SERVE if nobody else "See the log of the process that fires the timers",
+            todo=SERVE if nobody else "See the log of the process that fires the timers",
         )
 
     # -- the way of its event ------------------------------------------------------------------
@@ -203,7 +208,7 @@ class Surroundings:
         filed = self._filed()
         if filed is not None:
             return [*unserved, filed]
-        found = [*unserved, *self._streamed(is_served=not unserved)]
+        found = [*unserved, *self._streamed(next(iter(unserved), None))]
         if found or self.unavailable or self._workflow is None:
             return found
         return [self.nothing_found()]
@@ -238,30 +243,8 @@ class Surroundings:
         return None
 
     def unserved(self) -> list[Reason]:
-        """The roles that nobody holds and that a step's run needs."""
-        workflow, shards = self._record.workflow, self._core.settings.shards
-        reconciler = names.reconciler_role(workflow, self._pool)
-        parts: list[str] = []
-        streamer = self._core.streamer
-        if streamer is not None and Capability.BALANCES_MEMBERS not in streamer.capabilities:
-            parts = [names.shard_role(workflow, self._pool, i, shards) for i in range(shards)]
-        holders = self._holders([reconciler, *parts])
-        if holders is None:
-            return []
-        free = [role for role in parts if role not in holders]
-        if not holders:
-            of_pool = "" if self._pool == names.MAIN_POOL else f" in pool {self._pool!r}"
-            detail = f"No process serves {workflow!r}{of_pool}: nobody holds any of its roles"
-            todo = _SERVE
-        elif parts and len(free) == len(parts):
-            detail = f"Nobody holds one of the {shards} shards of {workflow!r}"
-            todo = f"Do the processes that serve it have another engine.shards than {shards}?"
-        elif free:
-            detail = f"{len(free)} of the {shards} shards of {workflow!r} are held by nobody"
-            todo = "If that lasts: a process has died or hangs; its roles are free soon"
-        else:
-            return []
-        return [Reason(cause=Cause.NOT_SERVED, detail=detail, todo=todo)]
+        """What a step's run needs and nobody has: its status, or a role."""
+        return self._served.missing()
 
     def _holders(self, roles: Sequence[str]) -> set[str] | None:
         scheduler = self._core.scheduler
@@ -325,13 +308,13 @@ class Surroundings:
             after = page.next
         return False
 
-    def _streamed(self, *, is_served: bool) -> list[Reason]:
+    def _streamed(self, unserved: Reason | None) -> list[Reason]:
         record, streamer = self._record, self._core.streamer
         if streamer is None:
             self._cannot_ask("Whether its event is in the stream: this engine has no streamer")
             return []
         topics = [names.status_topic(record.workflow, record.status)]
-        consumer = names.consumer(record.workflow, self._pool)
+        consumer = names.consumer(record.workflow, self._served.pool)
         told = self._ask("the event streamer", lambda: (streamer.lag(topics, consumer),))
         if told is None:
             return []
@@ -347,11 +330,13 @@ class Surroundings:
                     f"{_age(lag)} old: it is this one's, or one before it",
                     todo="Wait; if the age grows, start more processes or see what its step "
                     "waits for"
-                    if is_served
-                    else _SERVE,
+                    if unserved is None
+                    else unserved.todo,
                 )
             ]
         if self._workflow is None or not self.is_late(_due_since(record)):
+            return []
+        if self._served.in_no_pool is not None:  # whose cursor would tell of it, nobody knows
             return []
         return [
             Reason(

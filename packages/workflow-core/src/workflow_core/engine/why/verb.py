@@ -24,6 +24,7 @@ from workflow_core.model import Record, RunState, names
 if TYPE_CHECKING:
     from workflow_core.engine.client import Client
     from workflow_core.engine.serving import Serving
+    from workflow_core.engine.worker_state import WorkerView
 
 __all__ = ["AsyncWhyVerb", "WhyVerb"]
 
@@ -47,12 +48,16 @@ class WhyVerb:
 
         def _check_open(self) -> None: ...
 
+        def workers(self) -> list[WorkerView]:
+            """Of `WorkerVerb`."""
+            ...
+
     def why(
         self,
         run_id: str,
         workflow: Workflow[Any, Any] | None = None,
         *,
-        pool: str = names.MAIN_POOL,
+        pool: str | None = None,
     ) -> Why:
         """Why a run does not move, and what to do next. Reads only, from the primary.
 
@@ -64,7 +69,8 @@ class WhyVerb:
             run_id: the run.
             workflow: its definition; None: the one that this engine serves, if any. Without it
                 callbacks, and statuses that the code does not know, cannot be told.
-            pool: the pool whose processes work on its status.
+            pool: the pool whose processes work on its status; None: the one whose processes say
+                that they do, see `workers`.
 
         Raises:
             RunNotFoundError: no such run.
@@ -100,12 +106,12 @@ class WhyVerb:
             return None
         return next((each for each in serving.workflows if each.name == name), None)
 
-    def _look(self, record: Record, workflow: Workflow[Any, Any] | None, pool: str) -> Why:
+    def _look(self, record: Record, workflow: Workflow[Any, Any] | None, pool: str | None) -> Why:
         core, serving = self._core, self._serving
         workflow = workflow or self._served(record.workflow)
         now = core.store.now()
         window = None if serving is None else serving.window
-        around = Surroundings(core, record, workflow, now, window, pool)
+        around = Surroundings(core, record, workflow, now, window, pool, self.workers)
         reasons = _reasons(record, workflow, around, core)
         reasons += around.unavailable
         return Why(
@@ -159,7 +165,7 @@ class AsyncWhyVerb:
         run_id: str,
         workflow: Workflow[Any, Any] | None = None,
         *,
-        pool: str = names.MAIN_POOL,
+        pool: str | None = None,
     ) -> Why:
         """As `Engine.why`."""
         return await self._do(lambda: self._engine.why(run_id, workflow, pool=pool))
