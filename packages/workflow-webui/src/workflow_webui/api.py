@@ -35,7 +35,11 @@ _FILTER: Mapping[str, Mapping[str, Any]] = {
     "foreign_id": _TEXT,
     "since": {"type": "string", "description": "ISO 8601, or how long ago: 30m, 2h, 7d"},
     "until": {"type": "string", "description": "as since"},
-    "q": {"type": "string", "description": "a text in ids, reasons, errors and data"},
+    "q": {
+        "type": "string",
+        "description": "a text in ids, reasons, errors and data; one answer looks through 2,000"
+        " runs at most, and its next goes on from there",
+    },
     "order": {"type": "string", "enum": ["newest", "oldest"]},
 }
 

@@ -14,7 +14,7 @@ from workflow_core.errors import InputError
 
 from workflow_webui.acting.bulk import Job, Jobs
 from workflow_webui.acting.verbs import act_on_run, trigger_run
-from workflow_webui.filters import RunFilter
+from workflow_webui.filters import RunFilter, number
 from workflow_webui.graphs import graph_of
 from workflow_webui.pages.bulk import count_of, fitting
 from workflow_webui.pages.flow import act_on_letter
@@ -41,13 +41,12 @@ class Api:
     def runs(self, ask: Ask) -> Response:
         """One page of runs."""
         wanted = RunFilter.read([pair for pair in ask.query if pair[0] not in _OTHER])
-        limit = ask.one("limit", str(_USUAL))
-        if not limit.isdigit() or not 0 < int(limit) <= _MOST:
+        limit = number(ask.one("limit", str(_USUAL)), "limit")
+        if not 0 < limit <= _MOST:
             raise InputError(f"limit is 1 to {_MOST}")
-        found = run_list(ask, wanted, after=ask.one("after"), limit=int(limit))
-        return JSONResponse(
-            {"items": [run_json(ask, row.record) for row in found.rows], "next": found.next}
-        )
+        found = run_list(ask, wanted, after=ask.one("after"), limit=limit)
+        told = {"items": [run_json(ask, row.record) for row in found.rows], "next": found.next}
+        return JSONResponse({**told, "looked_through": found.read} if wanted.text else told)
 
     def run(self, ask: Ask) -> Response:
         """One run, with its data."""

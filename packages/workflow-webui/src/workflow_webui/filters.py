@@ -12,12 +12,13 @@ from urllib.parse import urlencode
 from workflow_core import RecordQuery, RunState, SortOrder, Workflow
 from workflow_core.errors import InputError
 
-__all__ = ["RunFilter", "parse_time"]
+__all__ = ["RunFilter", "number", "parse_time", "shortened"]
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ATTRIBUTE = "attr."
 _MOST = 200  # values of one filter
+_LONGEST_QUOTED = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class RunFilter:
         found = cls(
             workflow=one("workflow"),
             foreign_id=one("foreign_id"),
-            statuses=tuple(_number(value) for value in values.get("status", ())),
+            statuses=tuple(number(value, "status") for value in values.get("status", ())),
             states=tuple(_state(value) for value in values.get("state", ())),
             since=one("since"),
             until=one("until"),
@@ -187,10 +188,21 @@ def _value(text: str) -> str | int:
     return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text
 
 
-def _number(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise InputError(f"{text!r} is no status: statuses are numbers here")
+def number(text: str, what: str) -> int:
+    """A number as URLs and forms hold it.
+
+    Raises:
+        InputError: it is none, or one of more than nine digits. (`str.isdigit` is true of texts
+            that `int` does not take.)
+    """
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise InputError(f"{what} is to be a number, and {shortened(text)} is none")
     return int(text)
+
+
+def shortened(text: str) -> str:
+    """As an error quotes what was sent: it may be as long as a URL."""
+    return repr(text if len(text) <= _LONGEST_QUOTED else f"{text[:_LONGEST_QUOTED]}…")
 
 
 def _state(text: str) -> RunState:

@@ -20,7 +20,7 @@ from workflow_core.errors import InputError, WorkflowError
 
 from workflow_webui.acting.verbs import told_reason
 from workflow_webui.errors import NotThereError, UiError
-from workflow_webui.filters import RunFilter
+from workflow_webui.filters import RunFilter, number
 from workflow_webui.reading.listing import query_of
 from workflow_webui.ui import Ask
 from workflow_webui.users import Right
@@ -171,9 +171,9 @@ def _verb(
     if job.verb == "move":
         workflow = ask.ui.workflow(query.workflow or "")
         given = fields.get("status", "")
-        if not given.isdigit():
+        if not given:
             raise InputError("choose the status that these runs are to be moved to")
-        status: Any = workflow.status(int(given))
+        status: Any = workflow.status(number(given, "status"))
         return lambda: bulk.move(workflow, status, who=who, why=why)
     if job.verb == "delete":
         emptied = ask.ui.workflow(query.workflow or "")

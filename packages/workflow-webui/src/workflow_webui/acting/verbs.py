@@ -13,6 +13,7 @@ from workflow_core import Callback, JsonCodec, Workflow
 from workflow_core.errors import DecodeError, InputError, PayloadError, WorkflowError
 
 from workflow_webui.errors import CallbackFailedError
+from workflow_webui.filters import number
 from workflow_webui.reading.detail import run_record
 from workflow_webui.ui import Ask
 from workflow_webui.users import Right
@@ -209,9 +210,7 @@ VERBS: Mapping[str, Verb] = {
 
 
 def _status(workflow: Workflow[Any, Any], given: str) -> Any:
-    if not given.isdigit():
-        raise InputError(f"{given!r} is no status: statuses are numbers here")
-    return workflow.status(int(given))
+    return workflow.status(number(given, "status"))
 
 
 def _read(wanted: Any, text: str, what: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
@@ -14,18 +15,24 @@ from workflow_core.errors import InputError, WorkflowError
 
 from workflow_webui.acting.verbs import VERBS, act_on_run, trigger_run
 from workflow_webui.errors import NotThereError, status_of
-from workflow_webui.filters import RunFilter
+from workflow_webui.filters import RunFilter, number
 from workflow_webui.graphs import NodeLook, draw
 from workflow_webui.pages.overview import layout_of
 from workflow_webui.reading.detail import RunDetail, run_detail
-from workflow_webui.reading.listing import PAGE_SIZES, facets, run_list, search_shortcut
+from workflow_webui.reading.listing import (
+    PAGE_SIZES,
+    RunList,
+    facets,
+    run_list,
+    search_shortcut,
+)
 from workflow_webui.rendering import render
 from workflow_webui.ui import Ask
 
 __all__ = ["act", "begin", "begun", "run", "runs"]
 
 _LONGEST_TRAIL = 20  # bookmarks of pages before this one
-_HIDDEN_PAIRS = ("after", "trail", "limit", "sort", "csrf", "done", "sign")
+_HIDDEN_PAIRS = ("after", "read", "trail", "limit", "sort", "csrf", "done", "sign")
 
 
 def runs(ask: Ask) -> Response:
@@ -34,19 +41,11 @@ def runs(ask: Ask) -> Response:
     if wanted.text and (run_id := search_shortcut(ask, wanted.text)):
         return RedirectResponse(ask.link("runs", run_id), 303)
     limit = _limit(ask.one("limit", "50"))
-    trail = [mark for mark in ask.one("trail").split(".") if mark][-_LONGEST_TRAIL:]
-    after, sort = ask.one("after"), ask.one("sort")
-    found = run_list(ask, wanted, after=after, limit=limit, sort=sort)
+    here, sort = _Place.read(ask), ask.one("sort")
+    found = run_list(ask, wanted, after=here.after, limit=limit, sort=sort)
     more = [("limit", str(limit)) if limit != 50 else ("", ""), ("sort", sort)]
-    next_url = (
-        _url(wanted, more, ("after", found.next), ("trail", ".".join([*trail, after or "0"])))
-        if found.next
-        else ""
-    )
-    back_url = ""
-    if trail:
-        before = trail[-1] if trail[-1] != "0" else ""
-        back_url = _url(wanted, more, ("after", before), ("trail", ".".join(trail[:-1])))
+    next_url = _url(wanted, more, here.then(found).pairs()) if found.next else ""
+    back_url = _url(wanted, more, here.before().pairs()) if here.trail else ""
     return HTMLResponse(
         render(
             "runs.html",
@@ -60,7 +59,8 @@ def runs(ask: Ask) -> Response:
             sizes=PAGE_SIZES,
             next_url=next_url,
             back_url=back_url,
-            first_url=_url(wanted, more) if after else "",
+            first_url=_url(wanted, more) if here.after else "",
+            looked_through=here.looked_through + found.read,
             names=ask.ui.status_names(wanted.workflow),
             attributes=_attributes(ask, wanted),
             done=ask.done,
@@ -104,6 +104,35 @@ def begun(ask: Ask) -> Response:
             return _begin_page(ask, fields, problem=error)
         raise
     return RedirectResponse(ask.link_telling("triggered", "runs", run_id), 303)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the list a page is; all of it is in the URL."""
+
+    after: str
+    """The store's bookmark; "": the first page."""
+    looked_through: int
+    """Runs that the pages before looked through for the text."""
+    trail: Sequence[str]
+    """The same two of the pages before this one, for the way back: ``2000:bookmark``."""
+
+    @classmethod
+    def read(cls, ask: Ask) -> _Place:
+        trail = [value for key, value in ask.query if key == "trail"]
+        return cls(ask.one("after"), number(ask.one("read", "0"), "read"), trail)
+
+    def then(self, found: RunList) -> _Place:
+        trail = [*self.trail, f"{self.looked_through}:{self.after}"][-_LONGEST_TRAIL:]
+        return _Place(found.next or "", self.looked_through + found.read, trail)
+
+    def before(self) -> _Place:
+        looked_through, _, after = self.trail[-1].partition(":")
+        return _Place(after, number(looked_through, "trail"), self.trail[:-1])
+
+    def pairs(self) -> list[tuple[str, str]]:
+        read = ("read", str(self.looked_through) if self.looked_through else "")
+        return [("after", self.after), read, *(("trail", each) for each in self.trail)]
 
 
 def _run_page(
@@ -171,11 +200,11 @@ def _attributes(ask: Ask, wanted: RunFilter) -> Sequence[str]:
 
 
 def _limit(text: str) -> int:
-    if not text.isdigit() or int(text) not in PAGE_SIZES:
+    if (size := number(text, "limit")) not in PAGE_SIZES:
         raise InputError(
-            f"{text!r} is no size of a page", hint=f"There are {', '.join(map(str, PAGE_SIZES))}"
+            f"{size} is no size of a page", hint=f"There are {', '.join(map(str, PAGE_SIZES))}"
         )
-    return int(text)
+    return size
 
 
 def _sort_url(wanted: RunFilter, key: str, now: str, limit: int) -> str:

@@ -3,14 +3,11 @@
 Pages go by the store's own bookmarks, in order of creation, so a page costs the same wherever it
 is and nothing is seen twice while runs are begun. Counts are the store's, over all that matches.
 
-Free text is looked for in what the store has no index for (ids, reasons, errors, data). That means
-reading runs, so a page reads a bounded number of them, says up to where it has read, and goes on
-when it is asked to.
+Free text is another matter: see `searching`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +19,7 @@ from workflow_core import Record, RecordQuery, RunState, Workflow
 from workflow_core.errors import RunNotFoundError
 
 from workflow_webui.filters import RunFilter
-from workflow_webui.reading.data_tree import Masking
+from workflow_webui.reading.searching import look_through
 from workflow_webui.ui import Ask
 from workflow_webui.users import Right
 
@@ -38,8 +35,6 @@ __all__ = [
 ]
 
 PAGE_SIZES = (25, 50, 100, 200)
-_READ_AT_ONCE = 500
-_MOST_READ = 2_000  # runs that one page looks through for a text
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SORTED: Mapping[str, Callable[[RunRow], Any]] = {
     "foreign_id": lambda row: row.record.foreign_id,
@@ -69,7 +64,9 @@ class RunList:
     """The bookmark of the next page."""
     now: datetime
     read: int
-    """Runs that were looked through, where a text was looked for."""
+    """Runs that this page looked through, where a text was looked for."""
+    reached: datetime | None
+    """When the last of these was begun."""
     sort: str
     """What this page is sorted by; "" for the order of creation."""
 
@@ -95,15 +92,16 @@ def run_list(ask: Ask, wanted: RunFilter, *, after: str, limit: int, sort: str =
     ui, now = ask.ui, ask.ui.now()
     query = query_of(ask, wanted, now).replace(after=after or None, limit=limit)
     if wanted.text:
-        records, bookmark, read = _looked_through(ask, query, wanted.text, limit)
+        found = look_through(ask, query, wanted.text, limit)
+        records, bookmark, read, reached = found.records, found.next, found.read, found.reached
     else:
         page = ui.engine.runs(query)
-        records, bookmark, read = list(page.items), page.next, 0
+        records, bookmark, read, reached = page.items, page.next, 0, None
     # the engine's own records (schedules, letters) are no runs
     rows = [row(ask, record) for record in records if not record.workflow.startswith("_")]
     if sort.lstrip("-") in _SORTED:
         rows.sort(key=_SORTED[sort.lstrip("-")], reverse=sort.startswith("-"))
-    return RunList(rows=rows, next=bookmark, now=now, read=read, sort=sort)
+    return RunList(rows=rows, next=bookmark, now=now, read=read, reached=reached, sort=sort)
 
 
 def query_of(ask: Ask, wanted: RunFilter, now: datetime) -> RecordQuery:
@@ -180,50 +178,6 @@ def search_shortcut(ask: Ask, text: str) -> str | None:
     except RunNotFoundError:
         return None
     return None if record.workflow.startswith("_") else record.run_id
-
-
-def _looked_through(
-    ask: Ask, query: RecordQuery, text: str, limit: int
-) -> tuple[list[Record], str | None, int]:
-    found: list[Record] = []
-    looking = _Looking(ask, text)
-    read = 0
-    query = query.replace(limit=_READ_AT_ONCE)
-    while True:
-        page = ask.ui.engine.runs(query)
-        read += len(page.items)
-        found += [record for record in page.items if looking.finds(record)]
-        if page.next is None or read >= _MOST_READ or len(found) >= limit:
-            return found, page.next, read
-        query = query.replace(after=page.next)
-
-
-class _Looking:
-    """Looks for a text in all that this user may see of a run, and in nothing else."""
-
-    def __init__(self, ask: Ask, text: str) -> None:
-        self._text = text.lower()
-        self._ask = ask
-        self._masking = Masking(ask.ui.settings.masked)
-
-    def finds(self, record: Record) -> bool:
-        return any(self._text in part.lower() for part in self._parts(record))
-
-    def _parts(self, record: Record) -> list[str]:
-        parts = [record.foreign_id, record.run_id, record.reason, *record.headers.values()]
-        if self._ask.sees_data:
-            parts += [record.last_error, *map(str, record.search.values()), self._data(record)]
-        return parts
-
-    def _data(self, record: Record) -> str:
-        # most data does not hold the text at all, and need not be read
-        if self._text.isascii() and self._text.encode() not in record.data.lower():
-            return ""
-        try:
-            value: object = self._masking.masked(json.loads(record.data))
-        except (ValueError, RecursionError):
-            return ""
-        return json.dumps(value, ensure_ascii=False)
 
 
 def named_status(workflow: Workflow[Any, Any] | None, number: int) -> str:

@@ -6,6 +6,7 @@ that leads away. So a text that slipped through unescaped could still run nothin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -63,7 +64,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         BodyTooLargeError: it says so, or turns out to be.
     """
     told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > limit:
+    if re.fullmatch(r"[0-9]{1,18}", told) and int(told) > limit:
         raise BodyTooLargeError(limit)
     parts = bytearray()
     async for part in request.stream():

@@ -38,6 +38,29 @@
   });
   addEventListener("pageshow", () => { for (const field of $$(".filters [disabled]")) field.disabled = false; told(); });
 
+  // -- searching on ---------------------------------------------------------------------------
+  // A page looks through some runs; this asks for one after the other until something is found.
+  // The page that shows it is opened by its own URL, so where it is can be kept and sent.
+  $("[data-search-on]")?.addEventListener("click", async (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const place = $("#searched");
+    let url = event.target.href;
+    place.setAttribute("aria-busy", "true");
+    for (;;) {
+      let fresh = null;
+      try {
+        const answer = await fetch(url, { headers: { Accept: "text/html" } });
+        if (answer.ok && !answer.redirected) fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      } catch { /* the page itself says what is wrong */ }
+      const further = fresh && $("[data-search-on]", fresh);
+      if (!further || $("tr[data-run]", fresh)) break;
+      place.textContent = $("#searched", fresh).firstChild.textContent.split(",")[0] + " …";
+      url = further.href;
+    }
+    location.assign(url);
+  });
+
   // -- keys -----------------------------------------------------------------------------------
   const rows = () => $$("[data-rows] tbody tr[data-run]");
   const step = (by) => {
