@@ -356,7 +356,9 @@ def test_audit_line_stays_one_line(house: House) -> None:
 
 
 def test_settings_and_errors_hold_no_secret(house: House) -> None:
-    assert "s3cret" not in repr(UiSettings(secret="s3cret"))
+    assert "s3cret" not in repr(UiSettings(secret="s3cret" * 6))
+    with pytest.raises(ValueError, match="32 characters or more"):
+        UiSettings(secret="s3cret")
 
 
 def _csrf(page: str) -> str:

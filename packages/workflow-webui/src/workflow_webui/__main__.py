@@ -1,7 +1,7 @@
 """``python -m workflow_webui``: serve the web UI over what a configuration names.
 
 The token of a user with all rights may be in WORKFLOW_WEBUI_TOKEN; without it this machine's
-browsers alone are answered.
+browsers alone are answered. Several processes behind one address share WORKFLOW_WEBUI_SECRET.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from workflow_webui.settings import UiSettings
 from workflow_webui.users import User
 
 _TOKEN = "WORKFLOW_WEBUI_TOKEN"
+_SECRET = "WORKFLOW_WEBUI_SECRET"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         token = os.environ.get(_TOKEN, "")
         auth = TokenAuth({token: User("operator")}) if token else None
         with Engine.from_config(options.config) as engine:
-            settings = UiSettings(title=options.title)
+            settings = UiSettings(title=options.title, secret=os.environ.get(_SECRET, ""))
             app = create_app(engine, workflows, auth=auth, settings=settings)
             serve(app, host=options.host, port=options.port)
     except (WorkflowError, ValueError) as problem:

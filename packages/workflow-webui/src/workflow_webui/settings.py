@@ -25,6 +25,8 @@ MASKED = (
 )
 """Fields of a run's data that nobody is shown, if nothing else is said."""
 
+_SHORTEST_SECRET = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class UiSettings:
@@ -40,8 +42,8 @@ class UiSettings:
         threads: how many calls of the store run at once; less than the store's pool of connections.
         max_body: bytes that a request may bring.
         max_watchers: open pages that are kept fresh by events; more of them ask by themselves.
-        secret: signs cookies and forms; the same in all processes of one app. "": a new one at each
-            start, which is enough for one process.
+        secret: signs cookies and forms; the same in all processes of one app, 32 characters or
+            more. "": a new one at each start, which is enough for one process.
         secure_cookies: cookies for https alone; None: where the request came by https.
     """
 
@@ -59,6 +61,11 @@ class UiSettings:
             raise ValueError("threads and max_body are 1 or more, max_watchers 0 or more")
         if self.refresh <= timedelta(0):
             raise ValueError("refresh is to be greater than zero")
+        if 0 < len(self.secret) < _SHORTEST_SECRET:
+            raise ValueError(
+                f"a secret has {_SHORTEST_SECRET} characters or more: secrets.token_urlsafe()"
+                " makes one"
+            )
 
     def __repr__(self) -> str:
         return f"<UiSettings of {self.title!r}>"  # the secret is in none of our logs

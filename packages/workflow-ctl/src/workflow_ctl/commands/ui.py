@@ -17,6 +17,7 @@ from workflow_ctl.signals import StopSignals
 __all__ = ["ui"]
 
 _TOKEN = "WORKFLOW_WEBUI_TOKEN"
+_SECRET = "WORKFLOW_WEBUI_SECRET"
 
 
 @click.command(cls=Command)
@@ -41,6 +42,7 @@ def ui(
 
     Only this machine's browsers are answered, unless one of --token, --auth, or a token in
     WORKFLOW_WEBUI_TOKEN says who may come in. Definitions (--app) give statuses their names.
+    Several processes behind one address share a WORKFLOW_WEBUI_SECRET.
     """
     if with_token and auth is not None:
         raise click.UsageError("--token and --auth both say who may come in: give one")
@@ -49,11 +51,12 @@ def ui(
     hook = named(auth) if auth is not None else None
     if hook is None and token:
         hook = web.TokenAuth({token: web.User("operator")})
+    try:
+        settings = web.UiSettings(title=title, secret=os.environ.get(_SECRET, ""))
+    except ValueError as error:
+        raise click.UsageError(f"{_SECRET}: {error}") from error
     app = web.create_app(
-        session.engine,
-        list(session.workflows.values()),
-        auth=hook,
-        settings=web.UiSettings(title=title),
+        session.engine, list(session.workflows.values()), auth=hook, settings=settings
     )
     if with_token:
         session.out.note(f"token: {token}")

@@ -3,11 +3,17 @@
 A job runs in a thread of its own, goes through `Engine.bulk` in bounded batches, and is kept in
 this process's memory. If the process ends, what is left is left: the same action again goes on
 where it was, since what is done already counts as unchanged or refused.
+
+A job's id names its process, so that another one of the same app, asked for the job by whatever
+spreads requests, can say where it is instead of that there is none.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
+import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +31,37 @@ from workflow_webui.reading.listing import query_of
 from workflow_webui.ui import Ask
 from workflow_webui.users import Right
 
-__all__ = ["BULK_VERBS", "Job", "Jobs"]
+__all__ = ["BULK_VERBS", "ElsewhereError", "Job", "Jobs", "this_process"]
 
 _KEPT = 50
 _AT_ONCE = 2
 
 BULK_VERBS = ("pause", "resume", "retry", "cancel", "move", "delete")
+
+
+_ID = re.compile(r"([\w.-]{1,100}:[0-9]{1,10}):[\w-]{16}", re.ASCII)
+
+
+def this_process() -> str:
+    """Host and process id: other characters than those of names of hosts are left out."""
+    host = re.sub(r"[^\w.-]", "", socket.gethostname(), flags=re.ASCII)[:100] or "host"
+    return f"{host}:{os.getpid()}"
+
+
+class ElsewhereError(NotThereError):
+    """The job was begun in another process of the app.
+
+    Attributes:
+        process: which.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__(
+            f"this action was begun in another process, {process}, and {this_process()} answered",
+            hint="Ask again, until that one answers. If it has ended, so has the action: what was "
+            "left is as it was, and the same action again goes on",
+        )
+        self.process = process
 
 
 class _StopAskedError(Exception):
@@ -86,7 +117,7 @@ class Jobs:
             raise InputError(f"{verb!r} is no action on many runs")
         reason = told_reason(fields.get("reason", ""))
         job = Job(
-            id=secrets.token_urlsafe(12),
+            id=f"{this_process()}:{secrets.token_urlsafe(12)}",
             verb=verb,
             told=wanted.told(ask.ui.status_names(wanted.workflow)),
             reason=reason,
@@ -108,16 +139,20 @@ class Jobs:
         """The job.
 
         Raises:
-            NotThereError: none here; perhaps another process has it, or had.
+            ElsewhereError: it was begun in another process.
+            NotThereError: there is none, or none any more.
         """
         with self._lock:
             job = self._jobs.get(job_id)
-        if job is None:
-            raise NotThereError(
-                "no such action here",
-                hint="It belongs to another process, or to one that has ended: see the audit log",
-            )
-        return job
+        if job is not None:
+            return job
+        begun_in = _ID.fullmatch(job_id)
+        if begun_in is not None and begun_in[1] != this_process():
+            raise ElsewhereError(begun_in[1])
+        raise NotThereError(
+            "there is no such action on many runs",
+            hint=f"The last {_KEPT} of a process are kept, and the audit log has all of them",
+        )
 
     def all(self) -> Sequence[Job]:
         """Those that are kept, newest first."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from workflow_core import RunState
 from workflow_core.errors import InputError, WorkflowError
 
-from workflow_webui.acting.bulk import BULK_VERBS, Job, Jobs
+from workflow_webui.acting.bulk import BULK_VERBS, ElsewhereError, Jobs, this_process
 from workflow_webui.errors import NotThereError, status_of
 from workflow_webui.filters import RunFilter
 from workflow_webui.reading.listing import query_of
@@ -18,7 +19,17 @@ from workflow_webui.ui import Ask
 
 __all__ = ["BulkPages", "count_of", "fitting"]
 
-_OTHER_FIELDS = ("verb", "reason", "csrf", "to_status", "confirm", "expected", "limit", "sort")
+_OTHER_FIELDS = (
+    "verb",
+    "reason",
+    "csrf",
+    "to_status",
+    "confirm",
+    "expected",
+    "limit",
+    "sort",
+    "stop",
+)
 _MUST_CONFIRM = 100  # from so many runs on the number is to be typed
 _FOR_GOOD = ("delete",)  # what cannot be undone: the number is to be typed always
 _FITS = {  # states in which a run can be changed by the verb at all
@@ -56,27 +67,57 @@ class BulkPages:
             _check_confirmed(fields, expected, verb)
             given = {"reason": fields.get("reason", ""), "status": fields.get("to_status", "")}
             job = self._jobs.begin(ask, verb, fitting(wanted, verb), given, expected)
+            # for a process that does not know the job; ids that were ticked are too long for a URL
+            about = [] if wanted.run_ids else wanted.pairs()
         except WorkflowError as error:
             if status_of(error) in (400, 409):
                 return self._confirming(ask, ask.form, problem=error, fields=fields)
             raise
-        return RedirectResponse(ask.link("bulk", job.id), 303)
+        query = urlencode([("verb", verb), *about])
+        return RedirectResponse(f"{ask.link('bulk', job.id)}?{query}", 303)
 
     def watch(self, ask: Ask) -> Response:
         """How far it is, and in the end what came of it."""
-        job = self._jobs.get(ask.path["job_id"])
-        return HTMLResponse(render("job.html", ask=ask, here="bulk", job=job))
+        try:
+            job = self._jobs.get(ask.path["job_id"])
+        except ElsewhereError as error:
+            return self._elsewhere(ask, error)
+        text = render("job.html", ask=ask, here="bulk", job=job, missed=_has_missed(ask))
+        return HTMLResponse(text)
 
     def stop(self, ask: Ask) -> Response:
         """End it after the batch in hand."""
-        job: Job = self._jobs.get(ask.path["job_id"])
-        job.stopping.set()
-        ask.ui.audit.note(ask.user.name, f"stop bulk {job.verb}", job.told)
-        return RedirectResponse(ask.link("bulk", job.id), 303)
+        job_id = ask.path["job_id"]
+        about = [pair for pair in ask.query if pair[0] != "stop"]
+        try:
+            job = self._jobs.get(job_id)
+        except ElsewhereError:
+            about = [*about, ("stop", "missed")]
+        else:
+            job.stopping.set()
+            ask.ui.audit.note(ask.user.name, f"stop bulk {job.verb}", job.told)
+        return RedirectResponse(f"{ask.link('bulk', job_id)}?{urlencode(about)}", 303)
 
     def all(self, ask: Ask) -> Response:
         """All that this process has done."""
-        return HTMLResponse(render("jobs.html", ask=ask, here="bulk", jobs=self._jobs.all()))
+        jobs, process = self._jobs.all(), this_process()
+        return HTMLResponse(render("jobs.html", ask=ask, here="bulk", jobs=jobs, process=process))
+
+    def _elsewhere(self, ask: Ask, error: ElsewhereError) -> Response:
+        """Says so, asks on until the right process answers, and leads to the runs."""
+        verb = ask.one("verb")
+        pairs = [pair for pair in ask.query if pair[0] not in _OTHER_FIELDS]
+        text = render(
+            "job_elsewhere.html",
+            ask=ask,
+            here="bulk",
+            error=error,
+            missed=_has_missed(ask),
+            job_id=ask.path["job_id"],
+            verb=verb if verb in BULK_VERBS else "",
+            wanted=RunFilter.read(pairs),
+        )
+        return HTMLResponse(text, status_of(error))
 
     def _confirming(
         self,
@@ -104,6 +145,11 @@ class BulkPages:
             fields=fields or {},
         )
         return HTMLResponse(text, 200 if problem is None else status_of(problem))
+
+
+def _has_missed(ask: Ask) -> bool:
+    """Whether the user meant to stop it and another process than the job's was asked."""
+    return ask.one("stop") == "missed"
 
 
 def _wanted(pairs: Sequence[tuple[str, str]]) -> tuple[RunFilter, str]:
