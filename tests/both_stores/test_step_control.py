@@ -66,17 +66,17 @@ def test_run_whose_processes_die_is_counted_and_paused_and_its_neighbour_finishe
     neighbour = cluster.second.trigger(shop.orders, "neighbour", Order(20))
     cluster.driver.advance(SECOND)
     cluster.kill(cluster.engine, "first")
-    for number, attempts in enumerate((1, 2, 2)):
+    for number, attempts in enumerate((0, 1, 2, 2)):
         heir = cluster.join(f"heir {number}")
         cluster.driver.serve(shop.orders, engine=heir)
         cluster.driver.advance(MINUTE)
         cluster.driver.advance(MINUTE)
         view = cluster.second.view(shop.orders, killer)
         assert view.attempts == attempts
-        assert "ProcessDiedError" in view.last_error
+        assert ("ProcessDiedError" in view.last_error) == (attempts > 0)
         cluster.kill(heir, f"heir {number}")
     assert cluster.second.view(shop.orders, killer).state is RunState.PAUSED
-    assert [attempt for name, attempt in shop.begun if name == "killer"] == [1, 1, 2]
+    assert [attempt for name, attempt in shop.begun if name == "killer"] == [1, 1, 1, 2]
     done = cluster.second.view(shop.orders, neighbour)
     assert (done.status, done.attempts) == (Status.SHIPPED, 0)
 

@@ -1,4 +1,4 @@
-"""Steps that take their process with them: counted, begun alone, paused in the end."""
+"""Steps that take their process with them: marked, begun alone and counted, paused in the end."""
 
 from __future__ import annotations
 
@@ -110,6 +110,11 @@ class Heirs:
         self._cluster.driver.advance(20 * SECOND)  # the roles of the dead are free at its end
         return member
 
+    def kill_twice(self, *, forbids: str = "") -> Member:
+        """What was in hand was begun once more, among others; then that process dies as well."""
+        self.kill()
+        return self.kill(forbids=forbids)
+
     def wait_for(self, *foreign_ids: str) -> None:
         """Let time pass until one of their bodies runs, with nothing else under way."""
         for _ in range(6000):
@@ -138,6 +143,9 @@ def test_run_that_kills_its_process_is_counted_and_paused_and_its_neighbours_fin
     """Seen to fail when suspects were run like all others: nothing was ever counted."""
     runs = heirs.begin(killer=1000, one=30, two=30)
     assert sorted(watch.running) == ["killer", "one", "two"]
+    heirs.kill()
+    assert sorted(watch.running) == ["killer", "one", "two"]
+    assert state(cluster, runs["killer"]) == (RunState.INITIATED, 0)
     for attempts in (1, 2, 3):
         heirs.kill()
         heirs.wait_for("killer")
@@ -153,19 +161,35 @@ def test_run_that_kills_its_process_is_counted_and_paused_and_its_neighbours_fin
         assert state(cluster, runs[neighbour]) == (RunState.COMPLETED, 0)
 
 
-def test_each_suspect_has_the_process_to_itself_for_a_moment(
+def test_what_a_dead_process_merely_had_in_hand_is_begun_together_under_one_mark(
     cluster: Cluster, heirs: Heirs, watch: Watch
 ) -> None:
-    """Seen to fail when what was suspect was begun with all else."""
-    cluster.store.script.fail("commit")
-    runs = heirs.begin(**{f"run {n}": 0.05 for n in range(4)})
-    assert watch.most == 4
-    cluster.store.script.heal()
+    """Seen to fail when each of them was begun alone: one at a time, with a commit for each."""
+    runs = heirs.begin(**{f"run {n}": 60 for n in range(8)})
     heirs.kill()
-    cluster.driver.advance(MINUTE)
+    assert watch.most == 8
+    for run_id in runs.values():
+        record = cluster.record(run_id)
+        assert (record.version, record.attempts) == (2, 0)
+        assert record.reason == "a process died that had the run in hand"
+    cluster.driver.advance(2 * MINUTE)
     assert {state(cluster, run_id) for run_id in runs.values()} == {(RunState.COMPLETED, 0)}
-    assert len(watch.begun) == 4
-    assert watch.most == 1
+    assert sorted(watch.begun) == [(f"run {n}", 1) for n in range(8)]
+    assert cluster.rows() == []
+
+
+def test_each_of_those_begun_when_a_process_died_has_the_next_to_itself_for_a_moment(
+    cluster: Cluster, heirs: Heirs, watch: Watch
+) -> None:
+    """Seen to fail when what had been marked was begun together once more."""
+    runs = heirs.begin(**{f"run {n}": 60 for n in range(4)})
+    heirs.kill()
+    assert watch.most == 4
+    heirs.kill()
+    heirs.wait_for(*runs)
+    cluster.driver.advance(2 * MINUTE)
+    assert {state(cluster, run_id) for run_id in runs.values()} == {(RunState.COMPLETED, 0)}
+    assert sorted(watch.begun) == [(f"run {n}", 1) for n in range(4)]
 
 
 def test_suspect_that_ran_alone_once_and_died_has_the_process_to_itself_for_seconds(
@@ -173,7 +197,7 @@ def test_suspect_that_ran_alone_once_and_died_has_the_process_to_itself_for_seco
 ) -> None:
     """Seen to fail when all suspects were granted the same moment."""
     heirs.begin(killer=1000)
-    heirs.kill()
+    heirs.kill_twice()
     heirs.wait_for("killer")
     heirs.kill()
     heirs.wait_for("killer")
@@ -190,7 +214,7 @@ def test_suspect_waits_for_no_long_step_and_keeps_none_waiting(
 ) -> None:
     """Seen to fail when a suspect began only where nothing else ran at all."""
     runs = heirs.begin(**{f"long {n}": 600 for n in range(5)})
-    heirs.kill()
+    heirs.kill_twice()
     heirs.wait_for(*runs)
     cluster.driver.advance(SECOND)
     assert len(watch.running) == 5
@@ -203,7 +227,7 @@ def test_ordinary_work_has_its_turn_between_suspects(
 ) -> None:
     """Seen to fail when the next suspect always went first."""
     runs = heirs.begin(**{f"long {n}": 600 for n in range(9)})
-    heirs.kill()
+    heirs.kill_twice()
     heirs.wait_for(*runs)
     heirs.client.trigger(heirs._orders, "quick", Order())
     cluster.driver.advance(timedelta(milliseconds=350))
@@ -219,7 +243,7 @@ def test_innocent_suspect_is_told_the_attempt_and_key_that_it_would_have_had(
 ) -> None:
     """Seen to fail when the attempt was told from the record that counts it: it was the second."""
     runs = heirs.begin(one=30)
-    heirs.kill()
+    heirs.kill_twice()
     cluster.driver.advance(MINUTE)
     assert watch.begun == [("one", 1)]
     assert len(watch.keys) == 1
@@ -236,20 +260,20 @@ def test_attempt_that_was_counted_ahead_and_fails_is_counted_once(cluster: Clust
     @orders.step(Status.CREATED, retry=Retry(first=MINUTE, jitter=False))
     async def work(run: OrderRun) -> Literal[Status.DONE]:
         attempts.append(run.attempt)
-        await asyncio.sleep(10)
+        await asyncio.sleep(run.data.takes)
         if fails[0]:
             raise ValueError("no")
         return Status.DONE
 
     heirs = Heirs(cluster, orders, Watch())
-    runs = heirs.begin(one=0)
-    heirs.kill()
-    cluster.driver.advance(30 * SECOND)
+    runs = heirs.begin(one=30)
+    heirs.kill_twice()
+    cluster.driver.advance(MINUTE)
     record = cluster.record(runs["one"])
-    assert (record.attempts, record.last_error, record.version) == (1, "ValueError: no", 3)
+    assert (record.attempts, record.last_error, record.version) == (1, "ValueError: no", 4)
     fails[0] = False
     cluster.driver.advance(2 * MINUTE)
-    assert attempts == [1, 1, 2]
+    assert attempts == [1, 1, 1, 2]
     assert state(cluster, runs["one"]) == (RunState.COMPLETED, 0)
 
 
@@ -258,12 +282,55 @@ def test_stop_takes_back_an_attempt_that_was_counted_ahead(
 ) -> None:
     """A deploy costs no attempt. Seen to fail when the stop only abandoned the body."""
     runs = heirs.begin(one=1000)
-    member = heirs.kill()
+    member = heirs.kill_twice()
     heirs.wait_for("one")
     assert state(cluster, runs["one"]) == (RunState.INITIATED, 1)
     member.engine.close()
     assert state(cluster, runs["one"]) == (RunState.INITIATED, 0)
     assert cluster.record(runs["one"]).last_error == ""
+
+
+def test_stop_leaves_nothing_suspect_of_what_was_begun_under_a_mark(
+    cluster: Cluster, heirs: Heirs, watch: Watch
+) -> None:
+    """Seen to fail when the stop only abandoned the bodies: they were begun alone afterwards."""
+    runs = heirs.begin(one=30, two=30)
+    heirs.kill().engine.close()
+    watch.forget()
+    cluster.driver.serve(heirs._orders, engine=cluster.join("after the deploy").engine)
+    cluster.driver.advance(20 * SECOND)
+    assert sorted(watch.running) == ["one", "two"]
+    assert {state(cluster, run_id) for run_id in runs.values()} == {(RunState.INITIATED, 0)}
+
+
+def test_what_cannot_be_marked_does_not_begin(cluster: Cluster, heirs: Heirs, watch: Watch) -> None:
+    """Seen to fail when a lost answer to the commit let the bodies begin all the same."""
+    runs = heirs.begin(one=30, two=30)
+    member = heirs.kill(forbids="commit")
+    cluster.driver.advance(MINUTE)
+    assert watch.begun == []
+    member.store.script.heal()
+    cluster.driver.advance(MINUTE)
+    assert {state(cluster, run_id) for run_id in runs.values()} == {(RunState.COMPLETED, 0)}
+
+
+def test_run_that_moves_on_while_it_is_marked_is_left_out_and_the_others_begin(
+    cluster: Cluster, heirs: Heirs, watch: Watch
+) -> None:
+    """Seen to fail when a conflict was taken for a mark: its body began as well."""
+    runs = heirs.begin(one=30, two=30)
+    member = heirs.kill(forbids="commit")
+
+    def pause_between(call: str) -> None:
+        if call == "lookup_many":
+            member.store.script.heal()
+            heirs.client.pause(runs["one"], reason="by hand")
+
+    member.store.script.heal()
+    member.store.script.after = pause_between
+    cluster.driver.advance(MINUTE)
+    assert watch.begun == [("two", 1)]
+    assert state(cluster, runs["one"]) == (RunState.PAUSED, 0)
 
 
 def test_suspect_whose_outcome_was_committed_is_dropped_uncounted(
@@ -283,7 +350,7 @@ def test_attempt_that_cannot_be_counted_does_not_begin(
 ) -> None:
     """Seen to fail when a lost answer to the commit let the body begin all the same."""
     runs = heirs.begin(one=30)
-    member = heirs.kill(forbids="commit")
+    member = heirs.kill_twice(forbids="commit")
     cluster.driver.advance(MINUTE)
     assert watch.begun == []
     member.store.script.heal()
@@ -303,7 +370,9 @@ def test_copy_that_comes_due_is_suspect(cluster: Cluster, heirs: Heirs, watch: W
     heirs.kill()
     cluster.driver.advance(2 * MINUTE)
     assert watch.running == ["slow"]
-    assert state(cluster, runs["slow"]) == (RunState.INITIATED, 1)
+    record = cluster.record(runs["slow"])
+    assert (record.version, record.attempts) == (2, 0)
+    assert record.reason == "a process died that had the run in hand"
 
 
 def test_doubled_delivery_makes_what_waits_suspect_too(
@@ -320,21 +389,21 @@ def test_doubled_delivery_makes_what_waits_suspect_too(
     serving._window.admit(item.lane, receiver, [delivery.replace(suspect=True)])
     joined.store.script.heal()
     joined.driver.run()
-    assert state(joined, run_id) == (RunState.INITIATED, 1)
+    assert joined.record(run_id).reason == "a process died that had the run in hand"
 
 
 def test_event_of_a_counted_attempt_that_arrives_while_it_runs_is_the_same_work(
     cluster: Cluster, heirs: Heirs, watch: Watch
 ) -> None:
     """Seen to fail when the item in hand stood for the version before: its body was cancelled."""
-    runs = heirs.begin(one=20)
-    heirs.kill()
+    runs = heirs.begin(one=40)
+    heirs.kill_twice()
     heirs.wait_for("one")
     cluster.driver.advance(10 * SECOND)  # its next try is due after one second
     assert cluster.rows() == []
     assert watch.last is not None
     assert not watch.last.cancelled
-    cluster.driver.advance(20 * SECOND)
+    cluster.driver.advance(40 * SECOND)
     assert watch.begun == [("one", 1)]
     assert state(cluster, runs["one"]) == (RunState.COMPLETED, 0)
 
@@ -349,4 +418,10 @@ def test_suspicion_is_a_header_of_the_event_alone(
     held = suspected(event)
     assert suspicion_of(event) is None
     assert suspicion_of(held) is Suspicion.HELD
-    assert suspicion_of(suspected(suspected(held, Suspicion.BEGUN))) is Suspicion.BEGUN
+    for graver in (Suspicion.TRIED, Suspicion.BEGUN):
+        assert suspicion_of(suspected(suspected(held, graver))) is graver
+    assert suspicion_of(suspected(suspected(held, Suspicion.BEGUN), Suspicion.TRIED)) is (
+        Suspicion.BEGUN
+    )
+    unheard_of = held.replace(headers={"workflow-suspect": "of something newer"})
+    assert suspicion_of(unheard_of) is Suspicion.HELD

@@ -89,8 +89,9 @@ class InHand:
             for follower in self._lines.pop(item.event.run_id) or ():
                 self._drop(follower)
 
-    def forget_lines(self) -> None:
-        """All that stands in line is not begun here any more."""
+    def close(self, items: Iterable[Item]) -> None:
+        """These are not begun any more, nor is anything that stands in line."""
+        self.forget(items)
         for line in self._lines.values():
             while line:
                 self._drop(line.popleft())

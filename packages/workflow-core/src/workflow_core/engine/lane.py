@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -64,7 +65,7 @@ class Item:
         """The body, where it is an async one."""
         self.lost_transactions = 0
         self.counted: Record | None = None
-        """The run as written when the attempt was counted ahead, but for the counting."""
+        """The run as written before its body began, but for the attempt that this counted."""
         self.deliver(receipt)
 
     @property
@@ -78,6 +79,12 @@ class Item:
         delivery = receipt[1]
         if delivery.suspect or suspicion_of(delivery.event):
             self.event = suspected(self.event, suspicion_of(delivery.event) or Suspicion.HELD)
+
+    @property
+    def must_be_alone(self) -> bool:
+        """Whether a process has died when its body was about to begin, or had begun."""
+        known = suspicion_of(self.event)
+        return known is not None and known is not Suspicion.HELD and self.counted is None
 
     @property
     def cancelled(self) -> CancelReason | None:
@@ -267,6 +274,11 @@ class Chunk:
                 yield self.pending.popleft()
             except IndexError:
                 return
+
+    def leave_out(self, item: Item) -> None:
+        """It is not to begin, if it has not been taken back already."""
+        with suppress(ValueError):
+            self.pending.remove(item)
 
     def take_back(self) -> list[Item]:
         """All that has not begun, in order."""

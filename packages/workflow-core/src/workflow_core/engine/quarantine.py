@@ -1,11 +1,12 @@
-"""Quarantine: suspects are begun one by one, and for a while nothing begins beside them.
+"""Quarantine: grave suspects are begun one by one, and for a while nothing begins beside them.
 
 A process may have died of a suspect (`suspicion`). So it begins when nothing else runs here, and
 has the process to itself: if it dies again, nobody else does. Neither may last: a step that runs
 for minutes does not keep a suspect waiting, and a suspect that runs for minutes keeps nobody
-waiting. What a dead process merely had in hand gets a moment, since there may be thousands of it
-and nearly all of it is innocent; what was begun alone before, and did not come back, gets seconds.
-Between two suspects ordinary work has its turn.
+waiting. What was begun among others when the process died gets a moment, since there may be
+hundreds of it and nearly all of it is innocent; what was begun alone, and did not come back, gets
+seconds. Between two suspects ordinary work has its turn. What a dead process merely had in hand
+does not come here: it is begun like all else, under a mark (`suspects`).
 
 Not locked: the window calls it under its own lock.
 """

@@ -39,7 +39,7 @@ from workflow_core.engine.schedules import scheduler
 from workflow_core.engine.signals import stop_when_signalled
 from workflow_core.engine.slots import slot_duties
 from workflow_core.engine.standings import standings_of
-from workflow_core.engine.suspects import withdraw
+from workflow_core.engine.suspects import take_back, withdraw
 from workflow_core.engine.timers.desk import TimerDesk
 from workflow_core.engine.topics import check_topics
 from workflow_core.engine.transactional import TransactionalSteps
@@ -338,15 +338,14 @@ class Serving:
     def _stop(self, grace: timedelta) -> None:
         crew = self._core.crew
         end = self._core.clock.monotonic() + grace.total_seconds()
-        self._window.close_entrance()
+        begun_on_paper = self._window.close_entrance()
         self._intakes.close_entrance()
         self._timers.close_entrance()
+        take_back(begun_on_paper, self._core.journal)
         crew.work_off()
         drained = self._window.wait_empty(self._until(end))
-        undone = [
-            *self._intakes.wait_idle(self._until(end)),
-            *self._timers.wait_empty(self._until(end)),
-        ]
+        waits = [self._intakes.wait_idle, self._timers.wait_empty]
+        undone = [name for wait in waits for name in wait(self._until(end))]
         if not drained or undone:
             self._abandon([] if drained else self._window.in_hand(), undone, grace)
         self._publish_rest(timedelta(0) if crew.manual else _PUBLISH_GRACE)

@@ -17,12 +17,17 @@ _HEADER = "workflow-suspect"
 
 
 class Suspicion(StrEnum):
-    """What a process did with the event that it did not come back from."""
+    """What a process did with the event that it did not come back from; the gravest last."""
 
     HELD = "held"
     """It had the event, perhaps one of thousands."""
+    TRIED = "tried"
+    """It was about to begin the attempt, among others, and knew of an earlier process's death."""
     BEGUN = "begun"
-    """It had begun the attempt that the event stands for, and said so before."""
+    """It had begun the attempt alone."""
+
+
+_GRAVITY = {suspicion.value: number for number, suspicion in enumerate(Suspicion)}
 
 
 def suspicion_of(event: Event) -> Suspicion | None:
@@ -30,11 +35,12 @@ def suspicion_of(event: Event) -> Suspicion | None:
     found = event.headers.get(_HEADER)
     if found is None:
         return None
-    return Suspicion.BEGUN if found == Suspicion.BEGUN else Suspicion.HELD
+    return Suspicion(found) if found in _GRAVITY else Suspicion.HELD
 
 
 def suspected(event: Event, suspicion: Suspicion = Suspicion.HELD) -> Event:
     """The event with this suspicion, or the graver one that it has already."""
-    if suspicion_of(event) in (suspicion, Suspicion.BEGUN):
+    known = suspicion_of(event)
+    if known is not None and _GRAVITY[known] >= _GRAVITY[suspicion]:
         return event
     return event.replace(headers={**event.headers, _HEADER: suspicion.value})

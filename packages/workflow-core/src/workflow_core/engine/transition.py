@@ -275,9 +275,10 @@ class Transition:
         after = self._next(record, attempts=attempts, last_error=failure.text)
         return self._write(after, delay, EventKind.RETRY, self._consumer)
 
-    def withdrawn(self, record: Record) -> Write:
-        """An attempt that was counted before it began, and is not to count, is tried again."""
-        return self._write(self._next(record), _NOW, EventKind.RETRY, self._consumer)
+    def repeated(self, record: Record, *, reason: str = "") -> Write:
+        """The same attempt under a version of its own, that an event tells at once."""
+        after = self._next(record, reason=reason)
+        return self._write(after, _NOW, EventKind.RETRY, self._consumer)
 
     def moved(self, record: Record, status: int) -> Write:
         """An operator puts the run at this status; its data stays as it is."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 from workflow_core.engine.lane import Chunk, Item, Lane
 from workflow_core.engine.quarantine import Quarantine
-from workflow_core.engine.suspicion import suspicion_of
 
 __all__ = ["Waiting"]
 
@@ -45,10 +44,10 @@ class Waiting:
         self._postponed.extend((due, item) for item in items)
 
     def set_apart(self, chunk: Chunk) -> None:
-        """What is suspect in a chunk that was looked up is begun alone."""
-        suspects = [item for item in chunk.pending if suspicion_of(item.event)]
+        """What is gravely suspect in a chunk that was looked up is begun alone."""
+        suspects = [item for item in chunk.pending if item.must_be_alone]
         if suspects and not chunk.is_alone:
-            chunk.pending = deque(item for item in chunk.pending if not suspicion_of(item.event))
+            chunk.pending = deque(item for item in chunk.pending if not item.must_be_alone)
             self._quarantine.add(suspects)
 
     # -- going ---------------------------------------------------------------------------------
@@ -110,10 +109,11 @@ class Waiting:
         alone = self._quarantine.next_due()
         return min(dues if alone is None else [*dues, alone], default=None)
 
-    def clear(self) -> Sequence[Item]:
+    def close(self) -> Sequence[Item]:
         """Nothing is begun any more; answers all that waited."""
         items = [item for _, item in self._postponed] + self._quarantine.clear()
         for lane in self.lanes:
+            lane.is_stopping = True
             for queue in lane.queues.values():
                 items += queue
                 queue.clear()

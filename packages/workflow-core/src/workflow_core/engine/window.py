@@ -122,9 +122,9 @@ class Window:
     def holds(self, receiver: Receiver[Event]) -> bool:
         """Whether anything in hand, or to be acked, came from this receiver."""
         with self.lock:
-            receipts = chain.from_iterable(item.receipts for item in self._in_hand.all())
-            to_ack = chain.from_iterable(lane.to_ack for lane in self._waiting.lanes)
-            return any(source is receiver for source, _ in chain(receipts, to_ack))
+            in_hand = [item.receipts for item in self._in_hand.all()]
+            to_ack = [lane.to_ack for lane in self._waiting.lanes]
+            return any(source is receiver for source, _ in chain(*in_hand, *to_ack))
 
     def crowded(self) -> bool:
         """Whether received work waits to be begun."""
@@ -226,11 +226,13 @@ class Window:
         """Whether a body that was given up has not returned yet."""
         return self._executing.has_late
 
-    def begun_as(self, item: Item, event: Event) -> None:
-        """The version that this event tells is the item's from now on: it was written for it."""
+    def begun_as(self, item: Item, event: Event) -> bool:
+        """It stands for this event's version from now on; False: the entrance's end dropped it."""
         with self.lock:
-            if not self._closing:  # else it was dropped with the entrance
-                self._in_hand.move(item, event)
+            if self._closing:
+                return False
+            self._in_hand.move(item, event)
+            return True
 
     def finish(
         self,
@@ -369,18 +371,16 @@ class Window:
         with self.lock:
             return self._waiting.next_due()
 
-    def close_entrance(self) -> None:
-        """Receive and begin nothing more. What waits to be begun is dropped: it comes again."""
+    def close_entrance(self) -> Items:
+        """Begin nothing more. What waits is dropped; answers of it what is to be withdrawn."""
         with self.lock:
             self._closing = True
-            for lane in self._waiting.lanes:
-                lane.is_stopping = True
-            for chunk in self._chunks:
-                self._in_hand.forget(chunk.take_back())
-            self._in_hand.forget(self._waiting.clear())
-            self._in_hand.forget_lines()
+            dropped = [item for chunk in self._chunks for item in chunk.take_back()]
+            dropped += self._waiting.close()
+            self._in_hand.close(dropped)
             for condition in (self._work, self._done, self._room):
                 condition.notify_all()
+            return [item for item in dropped if item.counted is not None]
 
     def in_hand(self) -> list[Item]:
         """All that is received and not settled."""

@@ -84,9 +84,7 @@ class Worker(Process):
             return False
         claimed = len(chunk.pending)
         try:
-            records: Mapping[Item, Record] = self._look_up(chunk)
-            if chunk.is_alone:
-                records = self._suspects.count(chunk, records)
+            records = self._suspects.write_ahead(chunk, self._look_up(chunk))
             if chunk.step.is_async:
                 self._start_bodies(chunk, records)
             else:
