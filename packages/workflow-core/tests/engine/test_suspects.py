@@ -15,6 +15,8 @@ from workflow_core.engine.suspicion import Suspicion, suspected, suspicion_of
 from workflow_core.model import EventKind, Record, RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.engine.conftest import Cluster, Member
 
 
@@ -331,6 +333,43 @@ def test_run_that_moves_on_while_it_is_marked_is_left_out_and_the_others_begin(
     cluster.driver.advance(MINUTE)
     assert watch.begun == [("two", 1)]
     assert state(cluster, runs["one"]) == (RunState.PAUSED, 0)
+
+
+def test_stop_takes_back_the_marks_of_what_waits_behind_a_plain_function(cluster: Cluster) -> None:
+    """Seen to fail when the stop dropped what waited and said nothing: it was begun alone then."""
+    begun: list[str] = []
+    at_first: list[Callable[[], None]] = []
+    orders = Workflow("order processor", Order, Status, ends=(Status.DONE,))
+
+    @orders.step(Status.CREATED)
+    def work(run: OrderRun) -> Literal[Status.DONE]:
+        begun.append(run.foreign_id)
+        while at_first:
+            at_first.pop()()
+        return Status.DONE
+
+    heirs = Heirs(cluster, orders, Watch())
+    cluster.store.script.fail("commit")
+    runs = heirs.begin(one=0, two=0, three=0)
+    cluster.kill(cluster.engine, "first")
+    heir = cluster.join("heir")
+    serving = cluster.driver.serve(orders, engine=heir.engine)
+    (lane,) = serving.window._waiting.lanes
+    lane.learn(Status.CREATED, 0.0)  # its body is known to be quick: they are claimed together
+    begun.clear()
+    at_first.append(serving.stop)
+    cluster.driver.advance(20 * SECOND)
+    assert len(begun) == 1
+    cluster.kill(heir.engine, "heir")  # it stopped within one of its own polls, which goes on
+    begun.clear()
+    last = cluster.join("after the deploy")
+    cluster.driver.serve(orders, engine=last.engine)
+    cluster.driver.advance(20 * SECOND)
+    assert sorted(begun) == ["one", "three", "two"]
+    for run_id in runs.values():
+        reasons = [entry.reason for entry in heirs.client.history(run_id)]
+        assert reasons.count("a process died that had the run in hand") == 1
+        assert all(entry.attempts == 0 for entry in heirs.client.history(run_id))
 
 
 def test_suspect_whose_outcome_was_committed_is_dropped_uncounted(
