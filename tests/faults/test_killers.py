@@ -110,7 +110,7 @@ def test_step_that_kills_its_process_is_paused_and_its_neighbours_finish(
         for run_id in ids:
             view = engine.view(orders, run_id)
             assert (view.state, view.attempts) == (RunState.COMPLETED, 0)
-        # The first two deaths may take any with them, and the third what ran beside the killer, once
-        # its moment alone was over. From then on it has its process to itself.
+        # The first two deaths may take any with them, and the third what ran beside the killer,
+        # since its moment alone was over. From then on it has its process to itself.
         assert supervisor.began("killer") == deaths
         assert max(supervisor.began(trigger.foreign_id) for trigger in neighbours) <= 4
