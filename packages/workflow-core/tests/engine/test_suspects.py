@@ -338,7 +338,7 @@ def test_run_that_moves_on_while_it_is_marked_is_left_out_and_the_others_begin(
 def test_stop_takes_back_the_marks_of_what_waits_behind_a_plain_function(cluster: Cluster) -> None:
     """Seen to fail when the stop dropped what waited and said nothing: it was begun alone then."""
     begun: list[str] = []
-    at_first: list[Callable[[], None]] = []
+    at_first: list[Callable[[], object]] = []
     orders = Workflow("order processor", Order, Status, ends=(Status.DONE,))
 
     @orders.step(Status.CREATED)
