@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from confluent_kafka import Consumer
 from workflow_adaptertest.servers import Server, Space
 from workflow_core import AdapterState, Engine, Health, Run, Workflow
 from workflow_core.model import Event
 from workflow_core.ports import Delivery
+from workflow_kafka.member import Member
 from workflow_sql import upgrade
 from workflow_sql.events.receiver import SqlReceiver
 
@@ -159,6 +161,53 @@ def test_deaf_receiver_is_found_by_the_lag_of_the_stream(
         is_deaf.clear()
         engine.wait_until_ended(flow, second, timedelta(seconds=PATIENCE))
         assert wait_ready(engine).live
+
+
+@pytest.fixture
+def on_kafka(
+    kafka_space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
+    database = f"sqlite:///{tmp_path / 'runs.db'}"
+    upgrade(database)
+    settings = {
+        **dict.fromkeys(("record_store", "role_scheduler", "timeout_store"), "sql"),
+        "event_streamer": "kafka",
+        "namespace": kafka_space.name,
+        "adapters.sql.url": database,
+        "adapters.kafka.bootstrap_servers": kafka_space.url.bootstrap,
+        "engine.stuck_after": "2s",
+    }
+    monkeypatch.setattr("workflow_core.engine.hearing._AGAIN", 0.5)
+    monkeypatch.setattr("workflow_core.engine.hearing._EACH", 1.0)
+    with Engine.from_config(environ={}, overrides=settings) as engine, engine.serving(flow):
+        yield engine
+
+
+def test_deaf_member_is_found_though_kafka_divides_the_work(
+    on_kafka: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It polls, commits and is of its group; nothing is fetched. Seen to fail by the lag alone."""
+    engine, last = on_kafka, timedelta(seconds=PATIENCE)
+    engine.wait_until_ended(flow, engine.trigger(flow, "one", Nothing()), last)
+    assert wait_ready(engine).live
+    is_deaf = threading.Event()
+
+    def let_flow(member: Member[Event], consumer: Consumer, flow: bool) -> None:
+        (consumer.pause if is_deaf.is_set() else consumer.resume)(consumer.assignment())
+
+    monkeypatch.setattr(Member, "_let_flow", let_flow)
+    is_deaf.set()
+    second, health = "", engine.health(IN_TIME)
+    for number in range(PATIENCE):  # what was fetched before is still heard
+        second = engine.trigger(flow, f"deaf-{number}", Nothing())
+        health = engine.health(IN_TIME)
+        if "flow-main-steps reception is deaf: it is handed nothing" in str(health.problems):
+            break
+        threading.Event().wait(1)
+    assert not health.live, health.problems
+    is_deaf.clear()
+    engine.wait_until_ended(flow, second, last)
+    assert wait_ready(engine).live
 
 
 def test_file_is_told_when_its_schema_is_not_ours_any_more(tmp_path: Path) -> None:

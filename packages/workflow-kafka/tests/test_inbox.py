@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from workflow_core.errors import AdapterUnavailableError, ClosedError
 from workflow_core.ports import Delivery
-from workflow_kafka.inbox import Inbox, Place, Received
+from workflow_kafka.inbox import Hungry, Inbox, Place, Received
 
 NOW = timedelta(0)
 LONG = timedelta(seconds=60)
@@ -182,3 +182,28 @@ def test_closed_inbox_refuses_and_wakes_who_waits() -> None:
     assert refused
     with pytest.raises(ClosedError):
         inbox.ack([])
+
+
+def test_inbox_is_hungry_for_what_it_has_asked_for_since_it_could(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen to fail when only what came last counts: what it just took over, or had no room for."""
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    inbox = opened(limit=2)
+    now = 10.0
+    put(inbox, B, 0)
+    now = 15.0
+    assert inbox.hungry() == [Hungry(A, 0, 15.0), Hungry(B, 1, 5.0)]
+    put(inbox, B, 1)
+    now = 20.0
+    assert inbox.hungry() == [], "it is full"
+    inbox.take(1, NOW)
+    now = 21.0
+    assert inbox.hungry() == [Hungry(A, 0, 1.0), Hungry(B, 2, 1.0)], "it was full until now"
+    inbox.drop([A, B])
+    now = 30.0
+    inbox.assign([Place(*A, 7, 7), Place(*B, 0, 0)])
+    assert inbox.hungry() == [Hungry(A, 7, 0.0), Hungry(B, 1, 0.0)], "they are ours only now"
+    inbox.close()
+    assert inbox.hungry() == []

@@ -210,8 +210,10 @@ class ScriptedStreamer(MemoryEventStreamer):
         self.loses: Callable[[Event], bool] = lambda event: False
         """Which events it takes and then forgets."""
         self.answers: Callable[[Event], AdapterError | None] = lambda event: None
-        self.is_deaf = False
-        """Whether its receivers answer in time that there is nothing, whatever there is."""
+        self.deaf: Callable[[str], bool] = lambda name: False
+        """Whose receivers answer in time that there is nothing, whatever there is."""
+        self.deaf_for: Callable[[], timedelta | None] = lambda: None
+        """What its receivers say of themselves."""
 
     def new_sender(self) -> EventSender:
         sender = ScriptedSender(self.database, forget=self._given.discard)
@@ -229,7 +231,7 @@ class ScriptedStreamer(MemoryEventStreamer):
     ) -> Receiver[Event]:
         receiver = super().new_receiver(topics, name, shards=shards, from_latest=from_latest)
         assert isinstance(receiver, MemoryReceiver)
-        return ScriptedReceiver(receiver, self)
+        return ScriptedReceiver(receiver, self, name)
 
     def send_within(self, transaction: StoreTransaction, events: Sequence[Event]) -> None:
         for event in events:
@@ -241,16 +243,22 @@ class ScriptedStreamer(MemoryEventStreamer):
 
 
 class ScriptedReceiver(Receiver[Event]):
-    def __init__(self, receiver: MemoryReceiver, streamer: ScriptedStreamer) -> None:
+    def __init__(self, receiver: MemoryReceiver, streamer: ScriptedStreamer, name: str) -> None:
         self._receiver = receiver
         self._streamer = streamer
+        self._name = name
 
     def recv(self, timeout: timedelta) -> Delivery[Event] | None:
         return next(iter(self.recv_many(1, timeout)), None)
 
     def recv_many(self, limit: int, timeout: timedelta) -> Sequence[Delivery[Event]]:
         with self._streamer.script.calling("recv_many"):
-            return [] if self._streamer.is_deaf else self._receiver.recv_many(limit, timeout)
+            is_deaf = self._streamer.deaf(self._name)
+            return [] if is_deaf else self._receiver.recv_many(limit, timeout)
+
+    def deaf_for(self) -> timedelta | None:
+        with self._streamer.script.calling("deaf_for"):
+            return self._streamer.deaf_for()
 
     def ack(self, deliveries: Sequence[Delivery[Event]]) -> None:
         with self._streamer.script.calling("ack"):

@@ -8,6 +8,7 @@ out goes on being worked on, and its acks count for nothing any more.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
@@ -18,7 +19,7 @@ from workflow_core.ports import Delivery
 
 from workflow_kafka.offsets import Partition
 
-__all__ = ["Inbox", "Key", "Place", "Received"]
+__all__ = ["Hungry", "Inbox", "Key", "Place", "Received"]
 
 T = TypeVar("T")
 Key: TypeAlias = tuple[str, int]
@@ -41,6 +42,14 @@ class Received(NamedTuple, Generic[T]):
     item: T | None
 
 
+class Hungry(NamedTuple):
+    """A partition of which the next message is asked for, and for how long by now."""
+
+    key: Key
+    offset: int
+    seconds: float
+
+
 class Inbox(Generic[T]):
     """Any thread.
 
@@ -58,6 +67,7 @@ class Inbox(Generic[T]):
         self._is_troubled = False
         self._acked = False
         self._closed = False
+        self._full_at = time.monotonic()  # when it was seen to be full, at last
 
     # -- the engine's side ---------------------------------------------------------------------
 
@@ -79,6 +89,7 @@ class Inbox(Generic[T]):
             was_full = len(self._waiting) >= self._limit
             taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
             if was_full:
+                self._full_at = time.monotonic()
                 self._changed.notify_all()
             return taken
 
@@ -102,6 +113,21 @@ class Inbox(Generic[T]):
             self._waiting.clear()
             self._changed.notify_all()
             return was_open
+
+    def hungry(self) -> list[Hungry]:
+        """What it asks for, and in vain for how long; nothing while it is full or closed.
+
+        Not since it was full at last, as what is there then waits its turn, and not since before a
+        partition was ours.
+        """
+        with self._changed:
+            if self._closed or self._room() <= 0:
+                return []
+            now = time.monotonic()
+            return [
+                Hungry(partition.key, partition.next, now - max(partition.fed_at, self._full_at))
+                for partition in self._partitions.values()
+            ]
 
     # -- the poller's side ---------------------------------------------------------------------
 
@@ -132,6 +158,7 @@ class Inbox(Generic[T]):
                 if offset < partition.next:  # the topic was deleted and made anew
                     partition = self._partitions[key] = Partition(*key, offset)
                 partition.receive(offset)
+                partition.fed_at = time.monotonic()
                 if item is None:
                     self._acked |= partition.finish(offset)
                     continue
@@ -170,6 +197,7 @@ class Inbox(Generic[T]):
                     partition = Partition(topic, number, start)
                 partition.committed = start
                 partition.suspect_to = suspect_to
+                partition.fed_at = time.monotonic()
                 self._partitions[partition.key] = partition
                 assigned.append(partition)
             return assigned

@@ -89,7 +89,7 @@ class Member(Generic[T]):
         self._decode = decode
         self._is_cooperative = settings.assignor is Assignor.COOPERATIVE_STICKY
         self._consumer: Consumer | None = None
-        self._paused = False
+        self._paused: bool | None = False  # None: what was assigned of late is not as the rest
         self._commit_at = 0.0
         self._saving = threading.Event()
         self._saved = threading.Event()
@@ -194,7 +194,7 @@ class Member(Generic[T]):
         return [first, *(consumer.consume(limit - 1, 0) if limit > 1 else [])]
 
     def _let_flow(self, consumer: Consumer, flow: bool) -> None:
-        if flow is not self._paused:
+        if self._paused is not None and self._paused is not flow:
             return
         assigned = consumer.assignment()
         if flow:
@@ -266,7 +266,7 @@ class Member(Generic[T]):
             consumer.incremental_assign(starts)
         else:
             consumer.assign(starts)
-        self._paused = False
+        self._paused = None
         if partitions:
             self._commit(consumer, partitions, anew=True)
         self._positioned.set()

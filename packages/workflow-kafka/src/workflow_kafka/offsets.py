@@ -6,6 +6,7 @@ first offset that is not done. What was acked beyond it comes again after a cras
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 __all__ = ["Partition"]
@@ -18,18 +19,18 @@ class Partition:
         topic, number: which one it is.
         next: the offset that is received next.
         committed: what the group's coordinator is known to have.
+        fed_at: when something of it was received at last, or it became ours; monotonic.
         suspect_to: offsets below were perhaps in the hands of a member that vanished.
-        told_to: offsets below are covered by this member's mark; see `membership`.
     """
 
     __slots__ = (
         "_open",
         "_order",
         "committed",
+        "fed_at",
         "next",
         "number",
         "suspect_to",
-        "told_to",
         "topic",
     )
 
@@ -38,8 +39,8 @@ class Partition:
         self.number = number
         self.next = start
         self.committed = start
+        self.fed_at = time.monotonic()
         self.suspect_to = start
-        self.told_to = start
         self._order: deque[int] = deque()  # received, from the first that is not done
         self._open: set[int] = set()  # received and not done
 

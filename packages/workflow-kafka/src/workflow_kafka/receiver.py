@@ -13,6 +13,7 @@ from workflow_core.ports import Delivery, Receiver, in_forked_child, leave_to_pa
 from workflow_kafka.cluster import Cluster
 from workflow_kafka.errors import unavailable
 from workflow_kafka.inbox import Inbox
+from workflow_kafka.lag import unheard_for
 from workflow_kafka.member import Member
 from workflow_kafka.settings import KafkaSettings
 
@@ -57,6 +58,8 @@ class KafkaReceiver(Receiver[T]):
         forget: Callable[[KafkaReceiver[T]], object],
     ) -> None:
         self.group = group
+        self._settings = settings
+        self._cluster = cluster
         self._forget = forget
         self._inbox: Inbox[T] = Inbox(settings.window)
         self._member = Member(
@@ -88,6 +91,11 @@ class KafkaReceiver(Receiver[T]):
     def ack(self, deliveries: Sequence[Delivery[T]]) -> None:
         """Kept in memory; committed about once a second, on closing, and before a hand-over."""
         self._inbox.ack(deliveries)
+
+    def deaf_for(self) -> timedelta:
+        """As the port says: by what its own partitions have beyond what it has received."""
+        hungry = self._inbox.hungry()
+        return unheard_for(self._settings, self._cluster, hungry) if hungry else timedelta(0)
 
     def save(self) -> None:
         """Commit what is acked, as far as it can be committed now."""

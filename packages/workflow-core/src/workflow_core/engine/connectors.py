@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workflow_core.definition import Call, Connector, Trigger, Workflow
@@ -219,8 +220,15 @@ class FollowingIntake(Intake[Event]):
         def open_one(shards: Shards | None) -> Receiver[Event]:
             return streamer.new_receiver(topics, name, shards=shards)
 
-        outlets = {outlet.origin.target: outlet}
-        super().__init__(name, core, open_one=open_one, shards=shards, desk=desk, outlets=outlets)
+        super().__init__(
+            name,
+            core,
+            open_one=open_one,
+            shards=shards,
+            desk=desk,
+            outlets={outlet.origin.target: outlet},
+            lag=partial(streamer.lag, topics, name),
+        )
         self._outlet = outlet
         self._connector = connector
 

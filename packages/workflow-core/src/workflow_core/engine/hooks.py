@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from workflow_core.definition import Hook, RunView, Workflow
@@ -142,7 +143,15 @@ class Deliveries(Intake[Event]):
             # A hook begins with what happens from now on: not with all that ever happened.
             return streamer.new_receiver(read, name, shards=shards, from_latest=True)
 
-        super().__init__(name, core, open_one=open_one, shards=shards, desk=desk, outlets=outlets)
+        super().__init__(
+            name,
+            core,
+            open_one=open_one,
+            shards=shards,
+            desk=desk,
+            outlets=outlets,
+            lag=partial(streamer.lag, read, name),
+        )
         self._workflow = workflow
         self._hooks = [outlet for outlet in outlets.values() if isinstance(outlet, HookOutlet)]
         self._retries = read[0]

@@ -17,11 +17,12 @@ from typing import Generic, TypeVar
 from workflow_core.engine.core import Core
 from workflow_core.engine.desk import Desk, Outlet, Parcel, Task
 from workflow_core.engine.letters import Letters, retry_event
+from workflow_core.engine.listening import Listening
 from workflow_core.engine.observed_tasks import tell_failed, tell_kept
 from workflow_core.engine.process import Process
-from workflow_core.engine.receivers import Receivers
+from workflow_core.engine.receivers import Receivers, ack_all
 from workflow_core.engine.transition import Failure
-from workflow_core.errors import ClosedError, VersionConflictError, WorkflowError
+from workflow_core.errors import VersionConflictError, WorkflowError
 from workflow_core.model import Record
 from workflow_core.ports import Delivery, Receiver, Shards, Write
 
@@ -52,9 +53,11 @@ class Intake(Process, Generic[T]):
         shards: their number, or None where the stream balances its members itself.
         desk: where bodies run.
         outlets: whose they are, by target.
+        lag: as for a `Listening`; None: never known.
 
     Attributes:
         shards: as above.
+        listening: how it receives.
     """
 
     def __init__(
@@ -66,9 +69,11 @@ class Intake(Process, Generic[T]):
         shards: int | None,
         desk: Desk,
         outlets: Mapping[str, Outlet],
+        lag: Callable[[], timedelta | None] | None = None,
     ) -> None:
         self.name = name
         self.shards = shards
+        self.listening = Listening(name, core.clock, lag)
         self._receivers = Receivers(open_one, shards=shards)
         self._core = core
         self._outlets = outlets
@@ -79,6 +84,7 @@ class Intake(Process, Generic[T]):
         self._lately: OrderedDict[str, None] = OrderedDict()
         self._to_ack: list[tuple[Receiver[T], Delivery[T]]] = []
         self._closing = False
+        self._in_vain = False  # at its last poll it listened, and there was nothing
         self._fruitless = 0
 
     # -- to be told by each kind ---------------------------------------------------------------
@@ -108,7 +114,9 @@ class Intake(Process, Generic[T]):
         concluded = self._conclude()
         acked = self._ack()
         self._receivers.close_retired(r for p in self._in_hand.values() for r, _ in p.receipts)
-        return self._receive(wait) or opened or concluded or acked or passed
+        received = self._receive(wait)
+        self._receivers.note(self.listening, in_vain=self._in_vain)
+        return received or opened or concluded or acked or passed
 
     def wake(self) -> None:
         """End a wait for shards."""
@@ -197,11 +205,11 @@ class Intake(Process, Generic[T]):
     # -- receiving -----------------------------------------------------------------------------
 
     def _receive(self, wait: timedelta) -> bool:
+        self._in_vain = False
         if self._unopened:
             self._open_parcels()
             return True
-        receiver = self._receivers.current
-        if receiver is None or self._closing:
+        if (receiver := self._receivers.current) is None or self._closing:
             self._receivers.await_shards(wait)
             return False
         room = _ROOM - len(self._in_hand)
@@ -211,6 +219,7 @@ class Intake(Process, Generic[T]):
             bool(self._in_hand) or self._receivers.are_retiring
         )
         deliveries = receiver.recv_many(min(room, _BATCH), _AT_ONCE if is_busy else wait)
+        self._in_vain = not (deliveries or self._in_hand)
         for delivery in deliveries:
             self._take_in(receiver, delivery)
         self._open_parcels()
@@ -385,16 +394,7 @@ class Intake(Process, Generic[T]):
                 self._lately.popitem(last=False)
 
     def _ack(self) -> bool:
-        receipts, self._to_ack = self._to_ack, []
-        by_receiver: dict[Receiver[T], list[Delivery[T]]] = defaultdict(list)
-        for receiver, delivery in receipts:
-            by_receiver[receiver].append(delivery)
-        for receiver, deliveries in by_receiver.items():
-            try:
-                receiver.ack(deliveries)
-            except ClosedError:
-                logger.debug("%s: acked too late, the events come again", self.name)
-            except BaseException:
-                self._to_ack = receipts  # twice is harmless
-                raise
+        receipts = self._to_ack
+        ack_all(receipts, self.name)  # where it fails they are all acked again: twice is harmless
+        self._to_ack = []
         return bool(receipts)

@@ -80,7 +80,7 @@ class Intakes:
         self._all = [*self._deliveries.values(), *(intake for _, _, intake in self._connectors)]
 
     @property
-    def processes(self) -> Sequence[Process]:
+    def processes(self) -> Sequence[Intake[Any]]:
         """To be driven."""
         return self._all
 

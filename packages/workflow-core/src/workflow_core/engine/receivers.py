@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from workflow_core.ports import Receiver, Shards
+from workflow_core.engine.listening import Listening
+from workflow_core.errors import ClosedError
+from workflow_core.ports import Delivery, Receiver, Shards
 
-__all__ = ["Receivers"]
+__all__ = ["Receivers", "ack_all"]
+
+logger = logging.getLogger("workflow_core.engine")
 
 T = TypeVar("T")
 
@@ -84,6 +90,12 @@ class Receivers(Generic[T]):
             self._reading = held
         return True
 
+    def note(self, listening: Listening, *, in_vain: bool) -> None:
+        """What a poll has come to: `in_vain` where it was handed nothing, with nothing in hand."""
+        reads_all = self._shards is not None and len(self._reading) == self._shards
+        in_vain = in_vain and not self._retired
+        listening.note(self.current, reads_all=reads_all, in_vain=in_vain)
+
     def await_shards(self, wait: timedelta) -> None:
         """Wait until the shards change."""
         with self._changed:
@@ -107,3 +119,23 @@ class Receivers(Generic[T]):
             receiver.close()
         self._retired = []
         self.current = None
+
+
+def ack_all(receipts: Iterable[tuple[Receiver[T], Delivery[T]]], who: str) -> None:
+    """Ack each where it came from. What came from one that is closed by now comes again.
+
+    Args:
+        receipts: what, and from which receiver.
+        who: does it, for the log.
+
+    Raises:
+        AdapterUnavailableError: some may come again; ack them all again.
+    """
+    by_receiver: dict[Receiver[T], list[Delivery[T]]] = defaultdict(list)
+    for receiver, delivery in receipts:
+        by_receiver[receiver].append(delivery)
+    for receiver, deliveries in by_receiver.items():
+        try:
+            receiver.ack(deliveries)
+        except ClosedError:
+            logger.debug("%s: acked too late, the events come again", who)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 from workflow_core.engine.holding import Holding
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lane import BATCH, Lane
+from workflow_core.engine.listening import Listening
 from workflow_core.engine.observers import Observers
 from workflow_core.engine.process import Process
+from workflow_core.engine.receivers import ack_all
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.window import Window
-from workflow_core.errors import ClosedError
 from workflow_core.model import Event, EventSkipped, Record, SkipReason
 from workflow_core.ports import Clock, Delivery, EventStreamer, Receiver, Shards
 
 __all__ = ["Reception"]
-
-logger = logging.getLogger("workflow_core.engine")
 
 _NOW = timedelta(0)
 _LONGEST_DELAY = 600.0  # seconds; other members may have made the backlog shorter by then
@@ -40,6 +39,9 @@ class Reception(Process):
         may_receive: asked before each receive; False while events cannot be published fast enough.
         clock: for how long it has received nothing.
         holdings: hold deliveries back until they have seen to them.
+
+    Attributes:
+        listening: how it receives.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Reception(Process):
         self._identity = identity
         self._shards = shards
         self._may_receive = may_receive
-        self._clock = clock
+        self.listening = Listening(self.name, clock, partial(streamer.lag, lane.topics, lane.name))
         self._holdings = holdings
         self._receiver: Receiver[Event] | None = None
         self._reading: frozenset[int] = frozenset()
@@ -71,7 +73,6 @@ class Reception(Process):
         self._held: frozenset[int] = frozenset()
         self._changed = threading.Condition()
         self._listened = False  # at its last poll, and there was nothing
-        self._in_vain_since: float | None = None
         self._closing = False
 
     def poll(self, wait: timedelta) -> bool:
@@ -81,10 +82,8 @@ class Reception(Process):
         self._close_retired()
         crowded = self._window.crowded()
         received = self._receive(min(wait, _WHILE_BUSY) if crowded or self._retired else wait)
-        if not self._listened:
-            self._in_vain_since = None
-        elif self._in_vain_since is None:
-            self._in_vain_since = self._clock.monotonic()
+        reads_all = self._shards is not None and len(self._reading) == self._shards
+        self.listening.note(self._receiver, reads_all=reads_all, in_vain=self._listened)
         self._release()
         if crowded and not received:
             self._window.ease()
@@ -108,29 +107,6 @@ class Reception(Process):
         """Whether nothing of a shard that was let go is in hand any more. Any thread."""
         with self._changed:
             return index not in self._reading and not self._retired
-
-    # -- for health; any thread ----------------------------------------------------------------
-
-    @property
-    def topics(self) -> Sequence[str]:
-        """What it reads."""
-        return self._lane.topics
-
-    @property
-    def consumer(self) -> str:
-        """By which name."""
-        return self._lane.name
-
-    @property
-    def reads_all(self) -> bool:
-        """Whether nobody else reads any of it, as far as roles say."""
-        return self._shards is not None and len(self._reading) == self._shards
-
-    @property
-    def in_vain_for(self) -> timedelta:
-        """For how long it has asked, was handed nothing, and has had nothing in hand."""
-        since = self._in_vain_since
-        return timedelta(seconds=0.0 if since is None else self._clock.monotonic() - since)
 
     # -- stop ----------------------------------------------------------------------------------
 
@@ -257,17 +233,11 @@ class Reception(Process):
 
     def _ack(self) -> bool:
         receipts = self._window.take_acks(self._lane)
-        by_receiver: dict[Receiver[Event], list[Delivery[Event]]] = defaultdict(list)
-        for receiver, delivery in receipts:
-            by_receiver[receiver].append(delivery)
-        for receiver, deliveries in by_receiver.items():
-            try:
-                receiver.ack(deliveries)
-            except ClosedError:
-                logger.debug("%s: acked too late, the events come again", self.name)
-            except BaseException:
-                self._window.give_back_acks(self._lane, receipts)  # twice is harmless
-                raise
+        try:
+            ack_all(receipts, self.name)
+        except BaseException:
+            self._window.give_back_acks(self._lane, receipts)  # twice is harmless
+            raise
         return bool(receipts)
 
     def _close_retired(self) -> None:

@@ -231,7 +231,7 @@ class Serving:
         self.presence = Presence(
             core, self._lanes, self._pool.name, self._duties, lambda: self.roles
         )
-        self.hearing = Hearing(self._receptions, self._streamer, core)
+        self.hearing = Hearing([*self._receptions, *self._intakes.processes], core)
         seldom = [self.presence, self.hearing, *rounds, *letters, *self._timers.upkeep]
         self._upkeep = Rota(_UPKEEP, seldom)
         self._schedules = scheduler(core, self._whole, partial(self._gate, player="schedules"))

@@ -93,6 +93,22 @@ class Receiver(Closable, Generic[T], ABC):
             deliveries.append(delivery)
         return deliveries
 
+    def deaf_for(self) -> timedelta | None:
+        """For how long an event has been there that it asks for and does not get; zero: it hears.
+
+        For health, which ends a process whose receiver hears nothing: a receiver that is rather
+        slow is not deaf. Time counts neither before the event was there nor before the receiver had
+        the event's part of the stream, nor while it had no room for more. Any thread; asked seldom,
+        so it may cost some round trips.
+
+        Default: None, not known.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+            ClosedError: the receiver was closed.
+        """
+        return None
+
 
 class EventSender(Closable, ABC):
     """Publishes events. Any thread."""
