@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,13 @@ from workflow_adaptertest.servers import ports as ports_of_servers
 from workflow_adaptertest.servers.kinds.redis import RedisServer
 from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
 from workflow_adaptertest.servers.ports import free_ports
-from workflow_adaptertest.servers.processes import Process, find, launch, wait_until_gone
+from workflow_adaptertest.servers.processes import (
+    Process,
+    find,
+    launch,
+    noted,
+    wait_until_gone,
+)
 from workflow_adaptertest.servers.protocols.redis import Redis
 
 pytestmark = pytest.mark.skipif(
@@ -348,6 +355,25 @@ def test_family_has_the_childrens_children(tmp_path: Path) -> None:
     for member in family:
         member.send(signal.SIGKILL)
     assert len(family) == 3
+
+
+LEAVES_ITS_THREADS_BEHIND = """
+import ctypes, threading
+threading.Thread(target=threading.Event().wait).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_process_is_gone_with_its_last_thread(tmp_path: Path) -> None:
+    """Seen to fail where a process that had ended counted as gone: its disk was busy."""
+    command = [sys.executable, "-c", LEAVES_ITS_THREADS_BEHIND]
+    process = launch(command, note=tmp_path / "note", log=tmp_path / "log")
+    while process.is_running():
+        time.sleep(0.01)
+    assert noted(tmp_path / "note") == process
+    assert not process.is_gone()
+    os.kill(process.pid, signal.SIGKILL)
+    assert wait_until_gone([process], seconds=20)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")

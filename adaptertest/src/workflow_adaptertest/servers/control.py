@@ -10,7 +10,7 @@ from workflow_adaptertest.servers import disk
 from workflow_adaptertest.servers.errors import CannotBreakError
 from workflow_adaptertest.servers.fleet import Fleet
 from workflow_adaptertest.servers.place import Node
-from workflow_adaptertest.servers.processes import find, freeze, wait_until_gone
+from workflow_adaptertest.servers.processes import find, freeze, noted, wait_until_gone
 
 __all__ = ["Control", "FleetControl", "NoControl"]
 
@@ -133,7 +133,7 @@ class FleetControl(Control):
         raise CannotBreakError(f"{self._name} has the nodes {', '.join(self.nodes)}, no {name!r}")
 
     def _end(self, node: Node, number: signal.Signals) -> None:
-        process = find(node.note)
+        process = noted(node.note)
         if process is None:
             return
         if number == signal.SIGKILL:
@@ -143,5 +143,5 @@ class FleetControl(Control):
         else:
             family = process.family()
             process.send(number)
-        if not wait_until_gone(family, seconds=_GONE_SECONDS):
+        if not wait_until_gone([process, *family], seconds=_GONE_SECONDS):
             raise CannotBreakError(f"{self._name}, node {node.name}, does not end")

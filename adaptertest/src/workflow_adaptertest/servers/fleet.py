@@ -20,7 +20,13 @@ from workflow_adaptertest.servers.errors import DidNotStartError, NotAvailableEr
 from workflow_adaptertest.servers.kinds import KINDS, Kind, kind
 from workflow_adaptertest.servers.place import Node, Place, Tools
 from workflow_adaptertest.servers.ports import free_ports, wait_until_free
-from workflow_adaptertest.servers.processes import Process, find, launch, wait_until_gone
+from workflow_adaptertest.servers.processes import (
+    Process,
+    find,
+    launch,
+    noted,
+    wait_until_gone,
+)
 from workflow_adaptertest.servers.url import ServerUrl
 
 __all__ = ["Entry", "Fleet"]
@@ -283,16 +289,16 @@ class Fleet:
 
     def _stop(self, name: str) -> None:
         for node in reversed(self.nodes(name)):
-            process = find(node.note)
+            process = noted(node.note)
             if process is not None:
                 family = process.family()
                 for member in family:
                     member.send(signal.SIGCONT)
                 process.send(signal.Signals[node.stop_signal])
-                if not wait_until_gone(family, seconds=_GRACE_SECONDS):
+                if not wait_until_gone([process, *family], seconds=_GRACE_SECONDS):
                     for member in family:
                         member.send(signal.SIGKILL)
-                    wait_until_gone(family, seconds=_GRACE_SECONDS)
+                    wait_until_gone([process, *family], seconds=_GRACE_SECONDS)
             node.note.unlink(missing_ok=True)
             if node.disk_megabytes:
                 disk.unmount(node)

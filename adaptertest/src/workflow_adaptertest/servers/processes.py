@@ -19,7 +19,7 @@ from pathlib import Path
 
 from workflow_adaptertest.servers.errors import DidNotStartError
 
-__all__ = ["Process", "find", "freeze", "launch", "wait_until_gone"]
+__all__ = ["Process", "find", "freeze", "launch", "noted", "wait_until_gone"]
 
 _PROC = Path("/proc")
 
@@ -34,7 +34,8 @@ else
 fi
 printf '%s\\n' "$born" >"$0.new" && mv "$0.new" "$0" && exec "$@"
 """
-_FROZEN = {"T", "t", "Z", "X", ""}
+_FROZEN = {"T", "t"}
+_ENDED = {"Z", "X"}
 _NOTE_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
 
@@ -48,11 +49,26 @@ class Process:
 
     def is_running(self) -> bool:
         """Whether it lives; one that has ended and waits to be reaped does not."""
-        return _birth(self.pid) == self.birth
+        seen = self._look()
+        return seen is not None and seen.state not in _ENDED
+
+    def is_gone(self) -> bool:
+        """Whether nothing of it is left.
+
+        A process has ended with its first thread; the others may outlive that one by a moment,
+        with all its files and ports.
+        """
+        seen = self._look()
+        return seen is None or (seen.state in _ENDED and seen.threads <= 1)
 
     def is_frozen(self) -> bool:
         """Whether a SIGSTOP has reached it, or it has ended: it does nothing any more."""
-        return not self.is_running() or _state(self.pid) in _FROZEN
+        seen = self._look()
+        return seen is None or seen.state in _FROZEN | _ENDED
+
+    def _look(self) -> _Seen | None:
+        seen = _look_at(self.pid)
+        return seen if seen is not None and seen.birth == self.birth else None
 
     def family(self) -> list[Process]:
         """The process and all its descendants: some servers work in children of their own."""
@@ -62,8 +78,8 @@ class Process:
         members = [self.pid]
         for pid in members:  # grows while it is read
             members += [child for child, parent in parents.items() if parent == pid]
-        births = ((pid, _birth(pid)) for pid in members)
-        return [Process(pid, birth) for pid, birth in births if birth is not None]
+        looks = ((pid, _look_at(pid)) for pid in members)
+        return [Process(pid, seen.birth) for pid, seen in looks if seen and seen.state not in _ENDED]
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to this process, if it is still the same; else does nothing."""
@@ -116,11 +132,16 @@ def launch(
 
 def find(note: Path) -> Process | None:
     """The process that wrote this note, if it still runs."""
+    process = noted(note)
+    return process if process is not None and process.is_running() else None
+
+
+def noted(note: Path) -> Process | None:
+    """The process that wrote this note, whatever has become of it; None: there is no such note."""
     try:
-        process = _read(note)
+        return _read(note)
     except (OSError, ValueError, IndexError):
         return None
-    return process if process.is_running() else None
 
 
 def freeze(process: Process) -> list[Process]:
@@ -140,9 +161,9 @@ def freeze(process: Process) -> list[Process]:
 
 
 def wait_until_gone(processes: Sequence[Process], *, seconds: float) -> bool:
-    """Whether all of them ended within that time."""
+    """Whether nothing was left of any of them within that time."""
     deadline = time.monotonic() + seconds
-    while any(process.is_running() for process in processes):
+    while not all(process.is_gone() for process in processes):
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_SECONDS)
@@ -158,32 +179,36 @@ def _read(note: Path) -> Process:
     return Process(int(pid), f"{_ticks(stat)} {boot}")
 
 
-def _birth(pid: int) -> str | None:
-    """When it was born, in the system's own words; None if it does not live."""
+@dataclass(frozen=True)
+class _Seen:
+    """What the system says of a process, living or not yet reaped.
+
+    Attributes:
+        birth: when it was born, in the system's own words.
+        state: one letter, as ps has it.
+        threads: how many it has; one that has ended counts as well while it is not reaped.
+    """
+
+    birth: str
+    state: str
+    threads: int
+
+
+def _look_at(pid: int) -> _Seen | None:
     if not _PROC.joinpath("self", "stat").exists():
         command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
         env = {**os.environ, "LC_ALL": "C"}
         asked = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         state, _, born = asked.stdout.strip().partition(" ")
-        return born.strip() if born and not state.startswith("Z") else None
+        # where there is no /proc, a process has ended with its last thread
+        return _Seen(born.strip(), state[0], 1) if born else None
     try:
         stat = _PROC.joinpath(str(pid), "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     boot = _PROC.joinpath("sys", "kernel", "random", "boot_id").read_text(encoding="ascii").strip()
-    return None if _fields(stat)[0] in {"Z", "X"} else f"{_ticks(stat)} {boot}"
-
-
-def _state(pid: int) -> str:
-    """One letter, as ps has it; empty if there is no such process."""
-    if not _PROC.joinpath("self", "stat").exists():
-        command = ["ps", "-o", "stat=", "-p", str(pid)]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout[:1]
-    try:
-        stat = _PROC.joinpath(str(pid), "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return _fields(stat)[0]
+    fields = _fields(stat)
+    return _Seen(f"{_ticks(stat)} {boot}", fields[0], int(fields[17]))
 
 
 def _fields(stat: str) -> list[str]:
