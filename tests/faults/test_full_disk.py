@@ -8,16 +8,18 @@ import resource
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from workflow_core import Record
+from workflow_sql import upgrade
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Fleet, Start, Worker
+    from workflow_adaptertest.servers import Server, Space
+
+    from tests.faults.conftest import Fleet, Judge, Start, Worker
 
 IN_HAND = 5
 BEFORE = [f"{number}-before" for number in range(40)]
@@ -29,9 +31,13 @@ class Disk(ABC):
 
     told: ClassVar[str]
     """How an error names the cause."""
+    laments: ClassVar[Sequence[str]] = ("committer failed, next try", "was lost")
+    """What a worker warns of meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.database = folder / "orders.db"
+        self.settings: Mapping[str, object] = {}
+        """Beyond the database file."""
 
     @abstractmethod
     def fill(self, worker: Worker) -> None:
@@ -58,7 +64,7 @@ class SmallDisk(Disk):
 
     @property
     def _ballast(self) -> Path:
-        return self.folder / "ballast"
+        return self.database.with_name("ballast")
 
 
 class LimitedFiles(Disk):
@@ -75,6 +81,25 @@ class LimitedFiles(Disk):
     def _limit(self, worker: Worker, size: int) -> None:
         limits = (size, resource.RLIM_INFINITY)
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, limits)
+
+
+class ServerDisk(Disk):
+    """Of a database server."""
+
+    told = "the server has run out of"
+    # a lease's renewal may need no more room than it has
+    laments = ("committer failed, next try",)
+
+    def __init__(self, folder: Path, server: Server, space: Space) -> None:
+        super().__init__(folder)
+        self.settings = {"adapters.sql.url": str(space.url)}
+        self._server = server
+
+    def fill(self, worker: Worker) -> None:
+        self._server.fill_disk()
+
+    def make_room(self, worker: Worker) -> None:
+        self._server.free_disk()
 
 
 @contextmanager
@@ -118,7 +143,15 @@ def limited_files(tmp_path: Path) -> Disk:
     return LimitedFiles(tmp_path)
 
 
-WAYS = ["limited_files", *(["small_disk"] if may_mount() else [])]
+@pytest.fixture
+def server_disk(
+    tmp_path: Path, postgres_small_disk_server: Server, postgres_small_disk_space: Space
+) -> Disk:
+    upgrade(str(postgres_small_disk_space.url))
+    return ServerDisk(tmp_path, postgres_small_disk_server, postgres_small_disk_space)
+
+
+WAYS = ["limited_files", *(["small_disk", "server_disk"] if may_mount() else [])]
 
 
 @pytest.fixture(params=WAYS)
@@ -128,11 +161,10 @@ def disk(request: pytest.FixtureRequest) -> Disk:
 
 
 def test_engine_goes_on_without_restart_when_a_full_disk_has_room_again(
-    disk: Disk, start: Start, fleet: Fleet, judge: Callable[[Path], dict[str, Record]]
+    disk: Disk, start: Start, fleet: Fleet, judge: Judge
 ) -> None:
     """Seen to fail when the committer drops what it could not commit: runs are left behind."""
-    database = disk.folder / "orders.db"
-    worker = start(database)
+    worker = start(disk.database, settings=disk.settings)
     worker.tell("shut")
     worker.begin(*BEFORE)
     for _ in range(IN_HAND):
@@ -141,14 +173,14 @@ def test_engine_goes_on_without_restart_when_a_full_disk_has_room_again(
     refusal = begin_until_refused(worker)
     assert disk.told in refusal
     worker.tell("open")
-    worker.wait_for_lament("committer failed, next try")
-    worker.wait_for_lament("was lost")
+    for words in disk.laments:
+        worker.wait_for_lament(words)
     disk.make_room(worker)
     name = refusal.split()[1]
     assert worker.begin(name) == [f"began {name}"]
     worker.settle()
     worker.end()
-    judge(database)
+    judge(disk.database, settings=disk.settings)
     again = {visit: times for visit, times in fleet.did.items() if times > 1}
     assert all(what == "pack" for _, what in again), "a step ran again, not its commit alone"
 

@@ -262,10 +262,10 @@ def homes_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Homes]]
 
         def get(name: str) -> Homes:
             if name not in found:
-                server: Server = request.getfixturevalue(f"{name}_server")
+                server: Server = request.getfixturevalue(f"{name}_server".replace("-", "_"))
                 space = spaces.enter_context(server.own_space())
                 # its driver would read all of the system's certificates for each connection
-                plain = "" if name == "postgres" else "?ssl_disabled=true"
+                plain = "" if name.startswith("postgres") else "?ssl_disabled=true"
                 found[name] = Homes(f"{space.url}{plain}")
             return found[name]
 

@@ -34,7 +34,7 @@ WRITERS = 3
 
 @pytest.fixture
 def server(server_name: str, request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(f"{server_name}_server")
+    found: Server = request.getfixturevalue(f"{server_name}_server".replace("-", "_"))
     return found
 
 
@@ -84,7 +84,7 @@ class Hand:
         self.store = SqlRecordStore(database)
         self.records = list(records)
         self.filed: list[str] = []
-        self.troubles = 0
+        self.troubles: list[str] = []
         self.back_at: list[float] = []  # when a write went well again, after each trouble
         self._make = make
 
@@ -97,15 +97,15 @@ class Hand:
 
     def _stored(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         end = time.monotonic() + PATIENCE
-        troubles = self.troubles
+        troubles = len(self.troubles)
         while True:
             try:
                 outcomes = self.store.store_many(writes)
-                if self.troubles > troubles:
+                if len(self.troubles) > troubles:
                     self.back_at.append(time.monotonic())
                 return outcomes
-            except AdapterUnavailableError:
-                self.troubles += 1
+            except AdapterUnavailableError as error:
+                self.troubles.append(str(error))
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.05)
@@ -199,7 +199,7 @@ def test_nothing_is_lost_or_doubled_when_the_server_restarts_in_a_burst(
 ) -> None:
     told(RECOVERY, move_all_while(hands, 40, server.restart))
     assert_nothing_lost(open_home(), hands)
-    assert sum(hand.troubles for hand in hands) > 0, "it was in the midst"
+    assert any(hand.troubles for hand in hands), "it was in the midst"
 
 
 def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_a_burst(
@@ -211,7 +211,84 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_a_burst(
 
     told(RECOVERY, move_all_while(hands, 40, harm))
     assert_nothing_lost(open_home(), hands)
-    assert sum(hand.troubles for hand in hands) > 0, "it was in the midst"
+    assert any(hand.troubles for hand in hands), "it was in the midst"
+
+
+# -- room --------------------------------------------------------------------------------------
+
+
+def wait_for_trouble(hands: Sequence[Hand]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not all(hand.troubles for hand in hands):
+        assert time.monotonic() < end, "they were never refused"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("server_name", ["postgres-small-disk", "mysql-small-disk"])
+def test_nothing_is_lost_or_doubled_when_the_disk_is_full_in_a_burst(
+    open_home: Callable[..., Database], hands: list[Hand], server: Server, told: Told
+) -> None:
+    """Seen to fail with a full disk taken for a refusal for good."""
+
+    def harm() -> None:
+        server.fill_disk()
+        wait_for_trouble(hands)
+        server.free_disk()
+
+    told(RECOVERY, move_all_while(hands, 40, harm))
+    assert_nothing_lost(open_home(), hands)
+    for hand in hands:
+        assert all("the server has run out of" in trouble for trouble in hand.troubles)
+
+
+@pytest.mark.parametrize("server_name", ["mariadb-small-disk"])
+def test_nothing_is_lost_or_doubled_when_the_server_needs_a_start_after_a_full_disk(
+    open_home: Callable[..., Database], hands: list[Hand], server: Server, told: Told
+) -> None:
+    """It ends itself where a rollback finds no room: in some runs of this, so here in all.
+
+    Seen to fail with a connection that broke taken for a refusal for good.
+    """
+
+    def harm() -> None:
+        server.fill_disk()
+        wait_for_trouble(hands)
+        server.kill()
+        server.free_disk()
+        server.start()
+
+    told(RECOVERY, move_all_while(hands, 40, harm))
+    assert_nothing_lost(open_home(), hands)
+
+
+@pytest.mark.parametrize("server_name", ["postgres-small-disk"])
+def test_nothing_is_lost_when_the_server_ends_for_want_of_room_for_its_log(
+    open_home: Callable[..., Database], hands: list[Hand], server: Server, told: Told
+) -> None:
+    """It ends its processes over that, and itself where it cannot recover: so here in all runs.
+
+    Seen to fail with a connection that broke taken for a refusal for good.
+    """
+
+    def harm() -> None:
+        server.fill_disk()
+        with pytest.raises(AdapterUnavailableError, match=r"the server ended it|or it broke"):
+            use_up_the_log(open_home())
+        server.kill()
+        server.free_disk()
+        server.start()
+
+    told(RECOVERY, move_all_while(hands, 40, harm))
+    assert_nothing_lost(open_home(), hands)
+    assert any(hand.troubles for hand in hands), "it was in the midst"
+
+
+def use_up_the_log(database: Database) -> None:
+    """Segment by segment, until there is no room for another and the server breaks off."""
+    for _ in range(100):
+        with database.reading("switching") as cursor:
+            cursor.execute("select pg_logical_emit_message(false, '', '')")
+            cursor.execute("select pg_switch_wal()")
 
 
 # -- the answer to a commit --------------------------------------------------------------------

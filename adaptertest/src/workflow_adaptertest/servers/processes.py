@@ -79,7 +79,9 @@ class Process:
         for pid in members:  # grows while it is read
             members += [child for child, parent in parents.items() if parent == pid]
         looks = ((pid, _look_at(pid)) for pid in members)
-        return [Process(pid, seen.birth) for pid, seen in looks if seen and seen.state not in _ENDED]
+        return [
+            Process(pid, seen.birth) for pid, seen in looks if seen and seen.state not in _ENDED
+        ]
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to this process, if it is still the same; else does nothing."""

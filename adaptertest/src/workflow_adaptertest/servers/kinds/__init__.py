@@ -32,6 +32,7 @@ KINDS: Mapping[str, Kind] = {
         RedisServer(),
         Toxiproxy(),
         Postgres(disk_megabytes=160),
+        MySql(disk_megabytes=256),
         MariaDb(disk_megabytes=192),
         Etcd(disk_megabytes=160),
     )
