@@ -1,6 +1,6 @@
-"""Every command of docs/command.md is run, in order, and its output compared.
+"""Every command of docs/command.md and docs/moving.md is run, in order, and its output compared.
 
-Run ids, times and figures of the machine are made alike on both sides.
+Run ids, times, checksums and figures of the machine are made alike on both sides.
 """
 
 import os
@@ -15,7 +15,9 @@ import pytest
 from click.testing import CliRunner
 from workflow_ctl.app import cli
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "command.md").read_text(encoding="utf-8")  # the one that has the definition
+PAGES = ["command.md", "moving.md"]
 ALIKE = [
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "RUN"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
@@ -23,6 +25,7 @@ ALIKE = [
     (re.compile(r"\d+ ms +"), "LATENCY "),
     (re.compile(r"SQLite [\d.]+"), "SQLite"),
     (re.compile(r"latency +"), "latency "),
+    (re.compile(r"checksum [0-9a-f]{64}"), "checksum"),
     # how far it came in that time is the machine's
     (re.compile(r"it is at .*"), "it is somewhere"),
 ]
@@ -34,20 +37,26 @@ def alike(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().split("\n"))
 
 
-def steps() -> Iterator[tuple[str, str]]:
+@pytest.fixture(params=PAGES)
+def steps(request: pytest.FixtureRequest) -> list[tuple[str, str]]:
     """Each command of the page, with what it prints."""
-    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+    return list(steps_of((DOCS / request.param).read_text(encoding="utf-8")))
+
+
+def steps_of(page: str) -> Iterator[tuple[str, str]]:
+    for block in re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = step.partition("\n")
             yield command, output
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, steps: list[tuple[str, str]]) -> Path:
     (definition,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop.py").write_text(definition)
-    (config,) = [output for command, output in steps() if command.startswith("cat ")]
-    (tmp_path / "workflow.toml").write_text(config)
+    for command, output in steps:
+        if command.startswith("cat "):
+            (tmp_path / command.removeprefix("cat ")).write_text(output)
     return tmp_path
 
 
@@ -92,7 +101,7 @@ class Shell:
 
 
 def test_every_command_prints_what_the_page_says(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, steps: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen to fail when a word of an output was changed in the page."""
     for name in [name for name in os.environ if name.startswith("WORKFLOW_")]:
@@ -100,7 +109,7 @@ def test_every_command_prints_what_the_page_says(
     monkeypatch.chdir(folder)
     shell = Shell(monkeypatch)
     try:
-        for command, wanted in steps():
+        for command, wanted in steps:
             assert alike(shell.do(command)) == alike(wanted), command
     finally:
         for process in shell.in_background:

@@ -49,6 +49,7 @@ def end(run: WaitRun) -> Literal[Status.DONE]:
 def engine(tmp_path: Path, postgres_space: Space) -> Iterator[Engine]:
     """Records and events are in a file."""
     adapters = embedded(tmp_path / "records.db").build()
+    assert adapters.timeout_store is not None
     with (
         Database(str(postgres_space.url), upgrade=True) as database,
         closing(adapters.timeout_store),

@@ -66,7 +66,7 @@ def test_switch_is_asked_for_and_ended(shop: Shop, target: Path) -> None:
     no = move(shop, "--switch", code=Exit.NO, given="n\n")
     assert "Does nobody serve" in no.err
     yes = move(shop, "--switch", given="y\n").out
-    assert "the same on both sides: 1 runs, 1 versions, 0 timers, 0 events" in yes
+    assert "the same on both sides: 1 run, 1 version, 0 timers, 0 events" in yes
     assert "Start the processes with new.toml" in yes
 
 

@@ -11,10 +11,11 @@ from enum import Enum
 from typing import IO, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Output", "plain", "when"]
+__all__ = ["Output", "bars", "counted", "plain", "when"]
 
 _WIDE = 4000  # columns where there is no terminal: nothing is cut or wrapped in a pipe
 # what moves the cursor, hides text or turns its direction; what is not assigned may do so tomorrow
@@ -31,9 +32,26 @@ def plain(text: object) -> str:
     )
 
 
+def counted(count: int, what: str) -> str:
+    """So many of them, in words: "1 run", "2 runs"."""
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
+
+
 def when(at: datetime | None) -> str:
     """A time for people, to the second; "" for none."""
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def bars(console: Console) -> Progress:
+    """Bars with a description, how far it came and how long it will take; gone when they end."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
 
 
 class Output:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from workflow_core import Bulk, BulkProgress, RecordQuery
 from workflow_core.errors import WorkflowError
 from workflow_core.model import names
 
 from workflow_ctl.exits import Exit, exit_of
 from workflow_ctl.filters import filtered, is_narrow, query_of
+from workflow_ctl.output import bars, counted
 from workflow_ctl.records import state_told
 from workflow_ctl.session import Session
 
-__all__ = ["Outcome", "confirmed", "many", "progress", "report", "steer", "who_option"]
+__all__ = ["many", "one_by_one", "progress", "report", "steer", "who_option"]
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -67,6 +69,7 @@ def steer(
     bulk: Callable[[Bulk], BulkProgress],
     everything: bool,
     yes: bool,
+    for_good: bool = False,
 ) -> None:
     """Do it on the runs named, or on all that match; ends the command with its exit code.
 
@@ -79,14 +82,18 @@ def steer(
         bulk: does it on many.
         everything: whether all runs are meant where no filter is given.
         yes: ask nothing.
+        for_good: it cannot be undone, so it is asked for runs that are named, too.
     """
     query = query_of(session, **filters)
     if run_ids:
         if query != RecordQuery():
             raise click.UsageError("name runs, or give filters, not both")
-        outcome = _one_by_one(run_ids, one)
+        named = list(dict.fromkeys(run_ids))
+        if for_good and not yes:
+            _ask(verb, len(named))
+        outcome = _on_named(session, verb, named, one)
     else:
-        total = confirmed(session, verb, query, everything=everything, yes=yes)
+        total = _confirmed(session, verb, query, everything=everything, yes=yes)
         with progress(session, verb, total) as told:
             made = session.engine.bulk(
                 query, everything=everything, on_progress=lambda done: told(done.seen)
@@ -96,23 +103,40 @@ def steer(
     report(session, verb, outcome)
 
 
-def _one_by_one(run_ids: Sequence[str], one: Callable[[str], object]) -> Outcome:
+def _on_named(
+    session: Session, verb: str, run_ids: Sequence[str], one: Callable[[str], object]
+) -> Outcome:
     if len(run_ids) == 1:
         one(run_ids[0])  # its own error, and its exit code
         return Outcome(changed=1)
+    with progress(session, verb, len(run_ids)) as told:
+        return one_by_one({run_id: run_id for run_id in run_ids}, one, told)
+
+
+def one_by_one(
+    items: Mapping[str, T], do: Callable[[T], object], told: Callable[[int], None]
+) -> Outcome:
+    """Do it on each, by id; what is refused is no reason to leave the others.
+
+    Args:
+        items: what it is done on.
+        do: does it on one.
+        told: how many were seen to.
+    """
     outcome = Outcome()
-    for run_id in dict.fromkeys(run_ids):
+    for number, (id, item) in enumerate(items.items(), 1):
         try:
-            one(run_id)
+            do(item)
         except WorkflowError as error:
             outcome.refused += 1
-            outcome.errors[run_id] = error
+            outcome.errors[id] = error
         else:
             outcome.changed += 1
+        told(number)
     return outcome
 
 
-def confirmed(
+def _confirmed(
     session: Session, verb: str, query: RecordQuery, *, everything: bool, yes: bool
 ) -> int:
     """Count what matches, show it, and have it confirmed; answers how many.
@@ -137,8 +161,12 @@ def confirmed(
         for (workflow, status, state), count in sorted(counts.items()):
             name = session.status_name(workflow, status)
             out.note(f"{count:>9}  {workflow}, {name}, {state_told(state)}")
-        click.confirm(f"{verb} {_counted(total, 'run')}?", abort=True, err=True)
+        _ask(verb, total)
     return total
+
+
+def _ask(verb: str, total: int) -> None:
+    click.confirm(f"{verb}: {counted(total, 'run')}?", abort=True, err=True)
 
 
 class progress:  # noqa: N801 - used as a function
@@ -148,14 +176,7 @@ class progress:  # noqa: N801 - used as a function
         console = session.out.errors
         self._bar: Progress | None = None
         if console.is_terminal and total:
-            self._bar = Progress(
-                TextColumn(verb),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
+            self._bar = bars(console)
             self._task = self._bar.add_task(verb, total=total)
 
     def __enter__(self) -> Callable[[int], None]:
@@ -189,7 +210,7 @@ def report(session: Session, verb: str, outcome: Outcome, what: str = "run") -> 
             }
         )
     else:
-        told = f"{verb}: {_counted(outcome.changed, what)}"
+        told = f"{verb}: {counted(outcome.changed, what)}"
         if outcome.unchanged:
             told += f", {outcome.unchanged} were so already"
         if outcome.refused:
@@ -201,7 +222,3 @@ def report(session: Session, verb: str, outcome: Outcome, what: str = "run") -> 
         codes = {exit_of(error) for error in outcome.errors.values()}
         alone = not outcome.changed and not outcome.unchanged and len(codes) == 1
         click.get_current_context().exit(codes.pop() if alone else Exit.PARTLY)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count} {what}s"

@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 from workflow_core import Callback, RecordQuery
-from workflow_core.errors import RunNotFoundError, WorkflowError
+from workflow_core.errors import RunNotFoundError
 from workflow_core.model import names
 
 from workflow_ctl.base import Command, configured, defined, in_session
 from workflow_ctl.commands.looking import runs
-from workflow_ctl.filters import query_of
 from workflow_ctl.parsing import DURATION, WHEN, decoded, json_text, status_number
 from workflow_ctl.session import Session
-from workflow_ctl.steering import Outcome, confirmed, many, progress, report, steer, who_option
+from workflow_ctl.steering import many, steer, who_option
 
 __all__ = ["callback", "trigger"]
 
@@ -111,8 +110,7 @@ def move(
 
     Needs the definition (--app), and with filters --workflow.
     """
-    if not run_ids and not more["workflow"]:
-        raise click.UsageError("which workflow's? Give --workflow, or name runs")
+    _need_workflow(run_ids, more)
 
     def one(run_id: str) -> None:
         workflow = session.workflow(_workflow_of(session, run_id))
@@ -134,52 +132,33 @@ def move(
 @configured
 @in_session
 def delete_data(
-    session: Session,
-    run_ids: tuple[str, ...],
-    who: str,
-    why: str,
-    everything: bool,
-    yes: bool,
-    **filters: Any,
+    session: Session, run_ids: tuple[str, ...], who: str, why: str, **more: Any
 ) -> None:
     """Delete the data of runs that have ended, and every copy of it. It cannot be undone.
 
-    Needs the definition (--app). The receipts tell what was emptied and what is out of reach.
+    Needs the definition (--app), and with filters --workflow. Of one run that is named the receipt
+    tells what was emptied and what is out of reach.
     """
-    query = query_of(session, **filters)
-    if run_ids:
-        if query != RecordQuery():
-            raise click.UsageError("name runs, or give filters, not both")
-        query = RecordQuery(run_ids=run_ids)
-    total = confirmed(session, "delete the data of", query, everything=everything, yes=yes)
-    if run_ids and not total:
-        raise RunNotFoundError(f"no run {run_ids[0]}", run_id=run_ids[0])
-    outcome, receipts = Outcome(), []
-    with progress(session, "delete data", total) as told:
-        while True:
-            page = session.engine.runs(query)
-            for record in page.items:
-                if names.is_reserved(record.workflow):
-                    continue
-                workflow = session.workflow(record.workflow)
-                try:
-                    receipt = session.engine.delete_data(workflow, record.run_id, who=who, why=why)
-                except WorkflowError as error:
-                    outcome.refused += 1
-                    outcome.errors[record.run_id] = error
-                else:
-                    outcome.changed += 1
-                    receipts.append(receipt)
-                told(outcome.changed + outcome.refused)
-            if page.next is None:
-                break
-            query = query.replace(after=page.next)
-    if not session.out.as_json and len(receipts) == 1:
-        for phrase in receipts[0].erased:
-            session.out.line(f"erased   {phrase}")
-        for phrase in receipts[0].remains:
-            session.out.line(f"remains  {phrase}")
-    report(session, "delete data", outcome)
+    _need_workflow(run_ids, more)
+
+    def one(run_id: str) -> None:
+        workflow = session.workflow(_workflow_of(session, run_id))
+        receipt = session.engine.delete_data(workflow, run_id, who=who, why=why)
+        if len(run_ids) == 1 and not session.out.as_json:
+            for phrase in receipt.erased:
+                session.out.line(f"erased   {phrase}")
+            for phrase in receipt.remains:
+                session.out.line(f"remains  {phrase}")
+
+    _steer(
+        session,
+        "delete data",
+        run_ids,
+        more,
+        one=one,
+        bulk=lambda bulk: bulk.delete_data(session.workflow(more["workflow"]), who=who, why=why),
+        for_good=True,
+    )
 
 
 @click.command(cls=Command)
@@ -279,6 +258,11 @@ def callback(
     session.engine.callback(made, run_id, value, wait=wait)
     # not where the run is now: it may have gone on already
     session.out.answer({"run_id": run_id, "callback": name}, f"{name}: done")
+
+
+def _need_workflow(run_ids: tuple[str, ...], filters: dict[str, Any]) -> None:
+    if not run_ids and not filters["workflow"]:
+        raise click.UsageError("which workflow's? Give --workflow, or name runs")
 
 
 def _workflow_of(session: Session, run_id: str) -> str:

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import click
 from workflow_core import DeadLetter, LetterKind, LetterState
-from workflow_core.errors import RunNotFoundError, WorkflowError
+from workflow_core.errors import RunNotFoundError
 
 from workflow_ctl.base import Group, configured, in_session
-from workflow_ctl.output import when
+from workflow_ctl.output import counted, when
 from workflow_ctl.session import Session
-from workflow_ctl.steering import Outcome, progress, report
+from workflow_ctl.steering import one_by_one, progress, report
 
 __all__ = ["letters"]
 
@@ -139,18 +139,10 @@ def _change(
     if missing := set(ids) - {letter.id for letter in found}:
         raise RunNotFoundError(f"no dead letter {min(missing)}", workflow=workflow)
     if found and not yes:
-        click.confirm(f"{verb} {len(found)} dead letters of {workflow}?", abort=True, err=True)
-    outcome = Outcome()
+        many = counted(len(found), "dead letter")
+        click.confirm(f"{verb} {many} of {workflow}?", abort=True, err=True)
     with progress(session, verb, len(found)) as told:
-        for number, letter in enumerate(found, 1):
-            try:
-                change(letter)
-            except WorkflowError as error:
-                outcome.refused += 1
-                outcome.errors[letter.id] = error
-            else:
-                outcome.changed += 1
-            told(number)
+        outcome = one_by_one({letter.id: letter for letter in found}, change, told)
     report(session, verb, outcome, "dead letter")
 
 

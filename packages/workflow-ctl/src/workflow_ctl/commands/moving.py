@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from workflow_core import EngineSettings
 from workflow_core.discovery import Adapters, Config
@@ -29,6 +28,7 @@ from workflow_core.moving import (
 )
 
 from workflow_ctl.base import Command, configured, in_session, pairs
+from workflow_ctl.output import bars, counted
 from workflow_ctl.session import Session
 
 __all__ = ["move"]
@@ -172,7 +172,7 @@ def _tell_plan(session: Session, source: Stores, target: Stores) -> None:
             "events": found.events,
             "stays_behind": list(found.stays_behind),
         },
-        f"to be moved: {found.runs} runs, {found.timers} timers, {found.events} events",
+        f"to be moved: {_counts(run=found.runs, timer=found.timers, event=found.events)}",
         *(f"stays behind: {phrase}" for phrase in found.stays_behind),
     )
 
@@ -181,7 +181,7 @@ def _tell_copy(session: Session, bar: _Bar) -> None:
     told = bar.told
     session.out.answer(
         {"verb": "copy", "stages": {k: {"seen": s, "written": w} for k, (s, w) in told.items()}},
-        f"copied: {told['runs'][0]} runs looked at, {told['runs'][1]} written",
+        f"copied: {counted(told['runs'][0], 'run')} looked at, {told['runs'][1]} written",
         "To end the move stop all processes, then do this again with --switch",
     )
 
@@ -196,11 +196,17 @@ def _tell_digest(session: Session, digest: Digest, file: Path) -> None:
             "events": digest.events,
             "checksum": digest.checksum,
         },
-        f"the same on both sides: {digest.runs} runs, {digest.versions} versions, "
-        f"{digest.timers} timers, {digest.events} events",
+        "the same on both sides: "
+        + _counts(
+            run=digest.runs, version=digest.versions, timer=digest.timers, event=digest.events
+        ),
         f"checksum {digest.checksum}",
         f"Start the processes with {file}, and never serve the old stores again",
     )
+
+
+def _counts(**counts: int) -> str:
+    return ", ".join(counted(count, what) for what, count in counts.items())
 
 
 class _Bar:
@@ -215,14 +221,7 @@ class _Bar:
         self._note: Callable[[str], None] = session.out.note
         self._bars: Bars | None = None
         if session.out.errors.is_terminal:
-            self._bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=session.out.errors,
-                transient=True,
-            )
+            self._bars = bars(session.out.errors)
 
     def __enter__(self) -> _Bar:
         if self._bars is not None:
