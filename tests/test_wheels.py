@@ -95,3 +95,73 @@ def uv(*words: str) -> None:
     env = uv_environment(sys.executable)
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
+
+
+SHOP = """
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+from typing import Literal
+
+from workflow_core import Run, Workflow
+
+class Status(IntEnum):
+    ORDERED = 1
+    AWAITING_PAYMENT = 2
+    SHIPPED = 3
+    GIVEN_UP = 4
+
+@dataclass
+class Order:
+    total: int
+    receipt: str = ""
+
+orders = Workflow("orders", Order, Status, ends=(Status.SHIPPED, Status.GIVEN_UP))
+
+@orders.step(Status.ORDERED)
+async def check(run: Run[Order, Status]) -> Literal[Status.AWAITING_PAYMENT]:
+    return Status.AWAITING_PAYMENT
+
+@orders.callback(Status.AWAITING_PAYMENT)
+def paid(run: Run[Order, Status], receipt: str) -> Literal[Status.SHIPPED]:
+    run.data.receipt = receipt
+    return Status.SHIPPED
+
+@orders.timeout(Status.AWAITING_PAYMENT, after=timedelta(days=3))
+def give_up(run: Run[Order, Status]) -> Literal[Status.GIVEN_UP]:
+    return Status.GIVEN_UP
+"""
+SHOP_TEST = """
+from shop import Order, Status, orders, paid
+
+pytest_plugins = ["workflow_core.testing.fixtures"]
+
+def test_order_is_shipped_once_paid_and_given_up_otherwise(driver):
+    driver.serve(orders)
+    ours, other = (driver.begin(orders, name, Order(total=99)) for name in ("ours", "other"))
+    assert ours.call(paid, "receipt 7").data == Order(99, "receipt 7")
+    assert other.times_out().status is Status.GIVEN_UP
+"""
+
+
+def test_users_test_of_ten_lines_runs_where_the_wheel_and_pytest_alone_are(
+    dist: Path, tmp_path: Path
+) -> None:
+    """And it fails where the workflow is wrong, and only there.
+
+    Nothing else of ours is installed, and none of this tree's folders is on a path. Seen to fail
+    with the fixtures left out of the wheel.
+    """
+    core = next(member for member in members() if member.name == "workflow-core")
+    python = empty_environment(tmp_path / "env")
+    uv("pip", "install", "--python", str(python), str(wheels.wheel(dist, core)), "pytest")
+    assert len(SHOP_TEST.strip().splitlines()) <= 10
+    (tmp_path / "test_shop.py").write_text(SHOP_TEST, encoding="utf-8")
+    forgetful = SHOP.replace("run.data.receipt = receipt", "del receipt")
+    for flow, code, says in ((SHOP, 0, "1 passed"), (forgetful, 1, "1 failed")):
+        (tmp_path / "shop.py").write_text(flow, encoding="utf-8")
+        command = [str(python), "-B", "-m", "pytest", "-q", "-W", "error", "test_shop.py"]
+        tried = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env={"PATH": ""}, check=False
+        )
+        assert (tried.returncode, says in tried.stdout) == (code, True), tried.stdout + tried.stderr

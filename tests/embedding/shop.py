@@ -1,7 +1,7 @@
-"""A web application behind gunicorn's preload: its engine is made before the workers are forked.
+"""A web application behind a preload: its engine is made before the workers are forked.
 
 `SHOP_DATABASE` names the SQLite file. Each worker serves, with an engine of its own that
-gunicorn's hooks make and close, and triggers and waits with the one of the parent.
+the server's hooks make and close, and triggers and waits with the one of the parent.
 """
 
 import os
@@ -34,7 +34,7 @@ def pack(run: Run[Order, Status]) -> Literal[Status.PACKED]:
 
 
 engine = Engine.embedded(os.environ["SHOP_DATABASE"])
-engine.trigger(orders, "made by the parent", Order())  # so that its connections are in use
+engine.trigger(orders, f"made by {os.getpid()}", Order())  # so that its connections are in use
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:

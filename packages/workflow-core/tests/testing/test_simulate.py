@@ -27,7 +27,7 @@ from workflow_core import (
     Workflow,
 )
 from workflow_core import Run as AnyRun
-from workflow_core.errors import InputError
+from workflow_core.errors import InputError, UnknownStatusError
 from workflow_core.testing import SeedFailedError, Simulated, simulate
 
 BUDGET = range(40)
@@ -293,3 +293,74 @@ def test_what_makes_payloads_and_events_has_to_fit() -> None:
             payloads={shop.paid: lambda dice: ""},
             events={"mail": lambda dice: ("", b"")},
         )
+
+
+# -- pools, limits, operators who move runs --------------------------------------------------------
+
+
+def studio(*, checks: bool = True) -> Workflow[Order, Status]:
+    """A step in a pool of its own that may run twice at once; the next one needs what it made."""
+    flow = Workflow("studio", Order, Status, ends=(Status.SHIPPED, Status.REFUSED))
+
+    @flow.step(Status.CREATED, at_most=2)
+    async def render(run: Run) -> Literal[Status.PAID]:
+        await asyncio.sleep(run.data.total)
+        run.data.receipt = f"film of {run.data.total}"
+        return Status.PAID
+
+    @flow.step(Status.PAID)
+    def ship(run: Run) -> Literal[Status.SHIPPED, Status.REFUSED]:
+        if checks and not run.data.receipt:
+            return Status.REFUSED
+        if not run.data.receipt.startswith("film of"):
+            raise ValueError("there is no film")
+        return Status.SHIPPED
+
+    return flow
+
+
+def render_many(flow: Workflow[Order, Status], **more: Any) -> Simulated:
+    def trigger(dice: random.Random) -> Trigger[Order]:
+        return Trigger(f"film-{dice.randrange(6)}", Order(dice.randint(1, 9)))
+
+    return simulate(flow, seeds=BUDGET, trigger=trigger, **more)
+
+
+SLOW = {"slow": [Status.CREATED]}
+
+
+def test_workflow_with_pools_limits_and_moves_passes() -> None:
+    flow = studio()
+    done = render_many(flow, pools=SLOW, move_to=list(Status)[2:])
+    assert done.executions > done.runs > done.seeds
+
+
+def test_story_tells_of_pools_and_of_moves() -> None:
+    """Seen to fail where nobody moved anything, and where all were of one pool."""
+
+    def fail(run: RunView[Order, Status]) -> None:
+        raise AssertionError("for its story")
+
+    story = failure_of(
+        lambda: render_many(studio(), pools=SLOW, move_to=[Status.REFUSED], check=fail, moves=400)
+    ).story
+    assert {line.partition(" joins ")[2] for line in story if " joins " in line} == {
+        "pool main",
+        "pool slow",
+    }
+    assert any(re.search("is to move film-[0-9]#[0-9]+ to REFUSED", line) for line in story)
+
+
+def test_step_that_a_moved_run_cannot_pass_is_caught() -> None:
+    """It takes for granted what the step before it makes; without moves nothing is wrong."""
+    flow = studio(checks=False)
+    render_many(flow)
+    failure = failure_of(lambda: render_many(flow, move_to=[Status.PAID]))
+    assert "ValueError: there is no film" in str(failure)
+
+
+def test_pools_and_moves_have_to_fit() -> None:
+    with pytest.raises(InputError, match="pool 'slow' has nothing to do"):
+        render_many(studio(), pools={"slow": [Status.AWAITING]})
+    with pytest.raises(UnknownStatusError, match="cannot be moved to AWAITING"):
+        render_many(studio(), move_to=[Status.AWAITING])

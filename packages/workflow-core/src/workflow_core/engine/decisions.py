@@ -28,7 +28,7 @@ from workflow_core.errors import (
 from workflow_core.model import Record, RunState
 from workflow_core.ports import Write
 
-__all__ = ["Decide", "Decisions", "check_live"]
+__all__ = ["Decide", "Decisions", "check_live", "goal_of"]
 
 Decide: TypeAlias = Callable[[Record, Callable[[], datetime]], Write | None]
 """Given a live run's record and the store's clock: the write; None: it is so already.
@@ -114,7 +114,7 @@ class Decisions:
         Raises:
             UnknownStatusError: none of its statuses, or one from where nothing would move it on.
         """
-        goal = _declared(workflow, status)
+        goal = goal_of(workflow, status)
         transition = Transition(workflow, "", self._core.identity)
 
         def decide(record: Record, now: Callable[[], datetime]) -> Write:
@@ -129,7 +129,8 @@ class Decisions:
         return decide
 
 
-def _declared(workflow: Workflow[Any, Any], status: object) -> IntEnum:
+def goal_of(workflow: Workflow[Any, Any], status: object) -> IntEnum:
+    """The status as one that runs can be moved to; raises as `Decisions.moving`."""
     workflow.check()
     goal: IntEnum = workflow.parse_status(status)
     consumers = [*workflow.steps.values(), *workflow.callbacks, *workflow.timeouts]

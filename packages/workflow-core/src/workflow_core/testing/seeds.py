@@ -13,8 +13,10 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from workflow_core.definition import Callback, RunView, Trigger, Workflow
+from workflow_core.engine.decisions import goal_of
 from workflow_core.errors import InputError
 from workflow_core.testing.simulation.deliveries import Feed
+from workflow_core.testing.simulation.pools import Pools
 from workflow_core.testing.simulation.users import Payload, UsersSimulation, World
 
 __all__ = ["SeedFailedError", "Simulated", "simulate"]
@@ -74,6 +76,8 @@ def simulate(
     events: Mapping[str, Feed] | None = None,
     beside: Sequence[Workflow[Any, Any]] = (),
     may_wait: Collection[IntEnum] = (),
+    pools: Mapping[str, Collection[IntEnum]] | None = None,
+    move_to: Collection[StatusT] = (),
     prepare: Callable[[random.Random], object] = _begin_nothing,
     check: Callable[[RunView[Any, Any]], object] = _expect_nothing,
     moves: int = 100,
@@ -97,6 +101,9 @@ def simulate(
         beside: workflows that are served too, such as those that follow each other.
         may_wait: statuses at which runs may stay for ever, waiting or paused. Those that a step
             has paused by its own answer may stay anywhere.
+        pools: statuses that members of their own work on, by the pool's name, as in ``serving``;
+            the pool ``main`` has the rest.
+        move_to: statuses to which operators move runs of ``workflow``, wherever those are.
         prepare: called before each seed, to make what functions call anew; its dice may be kept,
             to fail at random.
         check: called with each run in the end, but for those whose data was deleted; raises where
@@ -106,13 +113,18 @@ def simulate(
     Raises:
         SeedFailedError: at the first seed that fails, with its story.
         InputError: a callback with a payload has no maker in ``payloads``, or an entry there, or in
-            ``events``, is of none of the workflows.
+            ``events``, is of none of the workflows; or ``pools`` cannot be served so.
+        UnknownStatusError: ``move_to`` has what is no status of the workflow, or nothing would move
+            a run on from there.
         DefinitionError: a workflow is declared wrongly.
     """
     workflows = [workflow, *beside]
     for each in workflows:
         each.check()
     _check_given(workflows, payloads or {}, events or {})
+    Pools(workflows, pools or {})
+    for status in move_to:
+        goal_of(workflow, status)
     world = World(
         workflow,
         beside=beside,
@@ -120,6 +132,8 @@ def simulate(
         payloads=payloads or {},
         events=events or {},
         may_wait=may_wait,
+        pools=pools or {},
+        move_to=move_to,
         check=check,
     )
 

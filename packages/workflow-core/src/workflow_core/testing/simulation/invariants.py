@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,8 +14,9 @@ from workflow_core.memory import MemoryDatabase
 from workflow_core.model import Record, names
 from workflow_core.testing.simulation.invariant_error import InvariantError
 from workflow_core.testing.simulation.member import Member
+from workflow_core.testing.simulation.pools import Pools
 
-__all__ = ["DriveInvariant", "Executions", "check_end"]
+__all__ = ["DriveInvariant", "Executions", "Limits", "check_end"]
 
 
 _LONG = timedelta(seconds=20)  # a body that takes longer may have been copied
@@ -31,6 +33,7 @@ class DriveInvariant:
         workflows: what is served, by name.
         records: the database with runs and outbox.
         stream: the database with events.
+        pools: by whom.
     """
 
     def __init__(
@@ -38,10 +41,12 @@ class DriveInvariant:
         workflows: Mapping[str, Workflow[Any, Any]],
         records: MemoryDatabase,
         stream: MemoryDatabase,
+        pools: Pools,
     ) -> None:
         self._workflows = workflows
         self._records = records
         self._stream = stream
+        self._pools = pools
         self._lost: dict[str, int] = {}
 
     def lose(self, run_id: str, version: int) -> None:
@@ -76,7 +81,7 @@ class DriveInvariant:
 
     def _travels(self, record: Record) -> bool:
         topic = names.status_topic(record.workflow, record.status)
-        consumer = names.consumer(record.workflow, "main")
+        consumer = self._pools.consumer(record.workflow, record.status)
         waiting = self._stream.log.waiting(topic, consumer, record.run_id)
         return any(event.version == record.version for event in waiting)
 
@@ -85,13 +90,15 @@ class Executions:
     """Who executed what: an attempt runs once, at its time, by the step of its status.
 
     It may run again when the member that ran it has died, or was stopped before it could commit,
-    or when the transaction that the body shared with its transition was lost.
+    or when the transaction that the body shared with its transition was lost. A run is worked on by
+    one member of a pool at a time; of another pool one may begin, once it has moved on.
     """
 
-    def __init__(self, records: MemoryDatabase) -> None:
+    def __init__(self, records: MemoryDatabase, pools: Pools) -> None:
         self._records = records
+        self._pools = pools
         self._last: dict[tuple[str, int], _Execution] = {}
-        self._running: dict[str, _Execution] = {}
+        self._running: dict[tuple[str, str], _Execution] = {}
         self.count = 0
 
     def begin(self, run: Run[Any, Any], status: IntEnum, member: Member, now: datetime) -> None:
@@ -101,7 +108,8 @@ class Executions:
         if run.status is not status:
             raise InvariantError(f"run {run.run_id} is at {run.status!r}, not at {status!r}")
         record = self._records.runs.rows[run.run_id]
-        other = self._running.get(run.run_id)
+        here = (run.run_id, self._pools.of(run.workflow, status))
+        other = self._running.get(here)
         if other is not None and other.excludes(member, now):
             raise InvariantError(
                 f"run {run.run_id} is executed by {other.member.name} and {member.name}"
@@ -113,7 +121,7 @@ class Executions:
         is_counted = record.attempts >= run.attempt  # ahead: what is due then is its next try
         if record.version == run.version and not is_counted and due is not None and now < due:
             raise InvariantError(f"run {run.run_id} is executed {due - now} before its time")
-        self._last[key] = self._running[run.run_id] = _Execution(member, now, self.count)
+        self._last[key] = self._running[here] = _Execution(member, now, self.count)
 
     def excuse(self, member: Member) -> None:
         """The store failed `member` in the middle of a body or right after it: it may run again."""
@@ -128,14 +136,44 @@ class Executions:
             return
         if ended.member is member:
             ended.ended = now
-        if self._running.get(run.run_id) is ended:
-            del self._running[run.run_id]
+        here = (run.run_id, member.pool)
+        if self._running.get(here) is ended:
+            del self._running[here]
 
     def forget_purged(self) -> None:
         """Runs that are gone may come again under the same idempotency key."""
         rows = self._records.runs.rows
         self._last = {key: last for key, last in self._last.items() if key[0] in rows}
-        self._running = {run_id: it for run_id, it in self._running.items() if run_id in rows}
+        self._running = {key: it for key, it in self._running.items() if key[0] in rows}
+
+
+class Limits:
+    """Of a step no more than `at_most` bodies run at once, in all living members together.
+
+    Args:
+        workflows: what is served, by name.
+    """
+
+    def __init__(self, workflows: Mapping[str, Workflow[Any, Any]]) -> None:
+        self._workflows = workflows
+        self._running: dict[tuple[str, int], list[tuple[Member, Run[Any, Any]]]] = defaultdict(list)
+
+    def begin(self, run: Run[Any, Any], status: IntEnum, member: Member) -> None:
+        """Raises InvariantError where this body is one too many."""
+        most = self._workflows[run.workflow].steps[status].at_most
+        running = self._running[run.workflow, status]
+        running.append((member, run))
+        living = [of for of, _ in running if of.is_alive]
+        if most is not None and len(living) > most:
+            by = ", ".join(of.name for of in living)
+            raise InvariantError(
+                f"{len(living)} bodies of {status.name} run at once, of {most} at most: by {by}"
+            )
+
+    def end(self, run: Run[Any, Any], status: IntEnum) -> None:
+        """The body has ended."""
+        running = self._running[run.workflow, status]
+        running[:] = [each for each in running if each[1] is not run]
 
 
 @dataclass(eq=False)

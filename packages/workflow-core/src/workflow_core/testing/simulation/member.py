@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from workflow_core.definition import Workflow
 from workflow_core.discovery import Adapters
 from workflow_core.engine import Engine, EngineSettings
 from workflow_core.engine.bodies import AsyncBodies, Done
@@ -27,6 +26,7 @@ from workflow_core.testing.simulation.faults import (
     FaultyStreamer,
 )
 from workflow_core.testing.simulation.faulty_timeouts import FaultyTimeouts
+from workflow_core.testing.simulation.pools import Pools
 
 __all__ = ["Member", "SkewedClock"]
 
@@ -65,7 +65,8 @@ class Member:
         records: the database with runs and roles.
         stream: the database with events: the same where they are joined.
         timers: the database with timers: that of the runs where they are joined.
-        workflows: what it serves.
+        pools: what is served, by whom.
+        pool: the one that it is a member of.
         settings: its engine's.
         faults: what happens to its calls.
         without: capabilities that its record store does without.
@@ -82,7 +83,8 @@ class Member:
         records: MemoryDatabase,
         stream: MemoryDatabase,
         timers: MemoryDatabase,
-        workflows: Sequence[Workflow[Any, Any]],
+        pools: Pools,
+        pool: str,
         settings: EngineSettings,
         faults: Faults,
         without: frozenset[Capability],
@@ -92,6 +94,7 @@ class Member:
         connectors: Mapping[str, ConnectorSource] | None = None,
     ) -> None:
         self.name = name
+        self.pool = pool
         self.faults = faults
         self.is_alive = True
         self._databases = (records, stream)
@@ -107,7 +110,7 @@ class Member:
             adapters, settings=settings, clock=clock, entropy=dice, connectors=connectors or {}
         )
         self._crew = self.engine.be_driven(_MemberRuntime(self._loop, true_clock))
-        self._serving = self.engine.serving(*workflows).start()
+        self._serving = pools.serving(self.engine, pool).start()
 
     @property
     def activities(self) -> list[tuple[str, Callable[[], bool]]]:

@@ -31,6 +31,7 @@ class People:
     _starts: Sequence[IntEnum]
     _verbs: Sequence[str] = _VERBS
     _calls: Sequence[Callable[[Engine, str], None]]
+    _move_to: Sequence[IntEnum]
     _records: MemoryDatabase
     _members: list[Member]
     _executions: Executions
@@ -52,6 +53,9 @@ class People:
             return
         if verb == "trigger" or not run_ids:
             self._trigger(member)
+            return
+        if verb == "move":
+            self._move_some_run(member)
             return
         run_id = self.dice.choice(run_ids)
         verbs: dict[str, Callable[[], None]] = {
@@ -81,6 +85,16 @@ class People:
                 headers=begin.headers,
             ),
         )
+
+    def _move_some_run(self, member: Member) -> None:
+        rows = self._records.runs.rows.values()
+        ours = [r.run_id for r in rows if r.workflow == self._workflow.name and r.state.is_live]
+        if not ours:
+            return
+        run_id, goal = self.dice.choice(ours), self.dice.choice(self._move_to)
+        self._tell(f"{member.name} is to move {run_id} to {goal.name}")
+        engine, flow = member.engine, self._workflow
+        self._do(member, "move", lambda: engine.move(flow, run_id, goal, who="simulated"))
 
     def _new(self) -> Trigger[Any]:
         """A run that somebody wants to begin."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import IntEnum
@@ -14,14 +14,20 @@ from workflow_core.engine import Engine, EngineSettings
 from workflow_core.engine.transition import Identity, status_event
 from workflow_core.errors import AdapterUnavailableError, InputError, RunError, StoppedError
 from workflow_core.memory import MemoryDatabase
-from workflow_core.model import Event, EventKind, Record
+from workflow_core.model import Event, EventKind, Record, names
 from workflow_core.ports import Capability, ConnectorSource
 from workflow_core.testing.clock import FakeClock
 from workflow_core.testing.simulation.faults import WORLDS, Chances, Crash, Faults
 from workflow_core.testing.simulation.invariant_error import InvariantError
-from workflow_core.testing.simulation.invariants import DriveInvariant, Executions, check_end
+from workflow_core.testing.simulation.invariants import (
+    DriveInvariant,
+    Executions,
+    Limits,
+    check_end,
+)
 from workflow_core.testing.simulation.member import Member, SkewedClock
 from workflow_core.testing.simulation.people import People
+from workflow_core.testing.simulation.pools import Pools
 from workflow_core.testing.simulation.ticks import TickInvariant
 from workflow_core.testing.simulation.timer_invariants import TimerInvariants
 
@@ -56,6 +62,8 @@ class Simulation(People):
         calls: call a run back; each is given an engine and the run's id.
         moves: how many random moves there are before calm returns.
         beside: workflows that are served too; nobody triggers them from outside.
+        pools: statuses that members of their own work on, by the pool's name.
+        move_to: statuses of the workflow to which operators move runs.
 
     Attributes:
         dice: the one source of chance.
@@ -73,6 +81,8 @@ class Simulation(People):
         calls: Sequence[Callable[[Engine, str], None]] = (),
         moves: int = 250,
         beside: Sequence[Workflow[Any, Any]] = (),
+        pools: Mapping[str, Collection[IntEnum]] = {},
+        move_to: Sequence[IntEnum] = (),
     ) -> None:
         self.seed = seed
         self.dice = random.Random(seed)
@@ -80,6 +90,10 @@ class Simulation(People):
         self.story: list[str] = []
         self._workflow = workflow
         self._served = {each.name: each for each in (workflow, *beside)}
+        self._pools = Pools([workflow, *beside], pools)
+        self._move_to = move_to
+        if move_to:
+            self._verbs = (*self._verbs, "move", "move")
         self._make_data = make_data
         self._starts = starts or [workflow.start]
         self._calls = calls
@@ -94,11 +108,12 @@ class Simulation(People):
         self._chances = self.dice.choice(WORLDS)
         optional = _OPTIONAL if joined or not workflow.schedules else (*_OPTIONAL, *_LENT)
         self._without = frozenset(c for c in optional if self.dice.random() < 0.25)
-        self._drive = DriveInvariant(self._served, self._records, self._stream)
+        self._drive = DriveInvariant(self._served, self._records, self._stream, self._pools)
         self._ticks = [TickInvariant(each, self._records) for each in self._served.values()]
-        where = (self._records, self._stream, self._timers)
+        where = (self._records, self._stream, self._timers, self._pools)
         self._timing = {name: TimerInvariants(w, *where) for name, w in self._served.items()}
-        self._executions = Executions(self._records)
+        self._executions = Executions(self._records, self._pools)
+        self._limits = Limits(self._served)
         self._members: list[Member] = []
         self._gone: list[Member] = []
         self._acting: Member | None = None
@@ -118,7 +133,7 @@ class Simulation(People):
             InvariantError: an invariant does not hold; the seed and the story are its notes.
         """
         try:
-            self._join()
+            self._man_all_pools()
             for _ in range(self._moves):
                 self._move()
             self._come_to_an_end()
@@ -144,12 +159,14 @@ class Simulation(People):
         self._tell(f"{member.name} executes {run.status.name} of {run.run_id}, {run.version}")
         try:
             self._executions.begin(run, status, member, self._clock.now())
+            self._limits.begin(run, status, member)
         except InvariantError as broken:
             self._broken = broken  # the engine takes whatever a body raises for a failed attempt
             raise
         try:
             yield
         finally:
+            self._limits.end(run, status)
             self._executions.end(run, member, self._clock.now())
 
     def meanwhile(self, busy: str) -> None:
@@ -274,8 +291,9 @@ class Simulation(People):
             self._stream.log.append(event, self._clock.now())
 
     def _change_members(self) -> None:
-        if len(self._members) < _MEMBERS and self.dice.random() < 0.5:
-            self._join()
+        pools = self._pools.names
+        if len(self._members) < _MEMBERS * len(pools) and self.dice.random() < 0.5:
+            self._join(self.dice.choice(pools) if len(pools) > 1 else names.MAIN_POOL)
             return
         member = self.dice.choice(self._members)
         self._tell(f"{member.name} is told to stop")
@@ -285,7 +303,12 @@ class Simulation(People):
             raise InvariantError(f"{member.name} did not stop")
         self._part_with(member)
 
-    def _join(self) -> None:
+    def _man_all_pools(self) -> None:
+        for pool in self._pools.names:
+            if not any(member.pool == pool for member in self._members):
+                self._join(pool)
+
+    def _join(self, pool: str) -> None:
         name = f"member-{len(self._members) + len(self._gone) + 1}"
         faults = Faults(self.dice, self._chances, tell=self._suffer, post=self._post)
         try:
@@ -294,7 +317,8 @@ class Simulation(People):
                 records=self._records,
                 stream=self._stream,
                 timers=self._timers,
-                workflows=list(self._served.values()),
+                pools=self._pools,
+                pool=pool,
                 settings=_SETTINGS,
                 faults=faults,
                 without=self._without,
@@ -307,7 +331,7 @@ class Simulation(People):
             self._tell(f"{name} fails to start")
             return
         self._members.append(member)
-        self._tell(f"{name} joins")
+        self._tell(f"{name} joins" + (f" pool {pool}" if len(self._pools.names) > 1 else ""))
 
     def _sources(self, name: str, faults: Faults) -> Mapping[str, ConnectorSource]:
         """What the connectors of a new member are bound to."""
@@ -321,8 +345,7 @@ class Simulation(People):
         if member in self._members:
             self._members.remove(member)
             self._gone.append(member)
-        if not self._members:
-            self._join()
+        self._man_all_pools()
 
     def _post(self, event: Event, is_lost: bool) -> None:
         self._sent.append(event)

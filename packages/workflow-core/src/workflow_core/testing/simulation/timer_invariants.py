@@ -12,6 +12,7 @@ from workflow_core.memory import MemoryDatabase
 from workflow_core.model import Event, Record, names
 from workflow_core.testing.simulation.invariant_error import InvariantError
 from workflow_core.testing.simulation.member import Member
+from workflow_core.testing.simulation.pools import Pools
 
 __all__ = ["TimerInvariants"]
 
@@ -28,6 +29,7 @@ class TimerInvariants:
         records: the database with runs and outbox.
         stream: the database with events.
         timers: the database with timers.
+        pools: who works on which status.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class TimerInvariants:
         records: MemoryDatabase,
         stream: MemoryDatabase,
         timers: MemoryDatabase,
+        pools: Pools,
     ) -> None:
         self._workflow = workflow
         self._records = records
@@ -43,7 +46,7 @@ class TimerInvariants:
         self._table = timers.timers
         self._joined = timers is records
         self._timers = WorkflowTimers(workflow)
-        self._consumer = names.consumer(workflow.name, "main")
+        self._pools = pools
         self._lost: dict[str, int] = {}
         self.somebody_died = False
         """From then on a timer may be left parked, until the next round of arming."""
@@ -120,7 +123,8 @@ class TimerInvariants:
         if self._lost.get(record.run_id, 0) >= record.entered_version:
             return True
         topic = names.status_topic(record.workflow, record.status)
-        events = self._stream.log.waiting(topic, self._consumer, record.run_id)
+        consumer = self._pools.consumer(record.workflow, record.status)
+        events = self._stream.log.waiting(topic, consumer, record.run_id)
         events += [row.event for row in self._records.outbox.rows()]
         events += [event for member in living for event in member.held]
         return any(

@@ -47,6 +47,8 @@ class World:
         payloads: what callbacks are given.
         events: what comes on the streams of connectors.
         may_wait: where runs may stay for ever.
+        pools: statuses that members of their own work on.
+        move_to: where operators move runs to.
         check: what must hold of each run in the end.
     """
 
@@ -59,12 +61,16 @@ class World:
         payloads: Mapping[Callback[Any, Any, Any], Payload],
         events: Mapping[str, Feed],
         may_wait: Collection[IntEnum],
+        pools: Mapping[str, Collection[IntEnum]],
+        move_to: Collection[IntEnum],
         check: Callable[[RunView[Any, Any]], object],
     ) -> None:
         self.now: UsersSimulation | None = None
         self.trigger = trigger
         self.events = events
         self.may_wait = frozenset(may_wait)
+        self.pools = pools
+        self.move_to = sorted(move_to)  # a set's order is nothing that a seed could tell again
         self.check = check
         self.workflow, *self.beside = (watched(it, self._simulation) for it in (workflow, *beside))
         twins = {it.name: it for it in (self.workflow, *self.beside)}
@@ -111,6 +117,8 @@ class UsersSimulation(DeliverySimulation):
             calls=world.calls,
             beside=world.beside,
             moves=moves,
+            pools=world.pools,
+            move_to=world.move_to,
         )
         world.now = self
         self._world = world
