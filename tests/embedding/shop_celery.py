@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import shop
+import shop  # type: ignore[import-not-found]  # from beside this file
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 from workflow_core import Engine
@@ -40,7 +40,6 @@ own: list[Engine] = []
 """What a process of the pool has made for itself."""
 
 
-@worker_process_init.connect
 def begin(**_: Any) -> None:
     try:
         shop.engine.serving(shop.orders)
@@ -50,13 +49,11 @@ def begin(**_: Any) -> None:
     own[0].serving(shop.orders).start()
 
 
-@worker_process_shutdown.connect
 def end(**_: Any) -> None:
     own.pop().close()
     print("its engine is closed", flush=True)
 
 
-@app.task
 def order(name: str) -> list[int]:
     """Orders what is named, waits until it is packed, and says by whom and for whom."""
     run_id = shop.engine.trigger(shop.orders, name, shop.Order())
@@ -64,11 +61,16 @@ def order(name: str) -> list[int]:
     return [packed.data.packed_by, os.getpid()]
 
 
+worker_process_init.connect(begin)
+worker_process_shutdown.connect(end)
+task = app.task(order)
+
+
 def main() -> None:
     """Orders until each of two processes has answered, and says all answers."""
     answers: list[list[int]] = []
     while len({asked for _, asked in answers}) < 2 and len(answers) < 200:
-        rounds = [order.delay(f"order {len(answers)}-{number}") for number in range(8)]
+        rounds = [task.delay(f"order {len(answers)}-{number}") for number in range(8)]
         answers += [each.get(timeout=60, interval=0.02) for each in rounds]
     print(json.dumps(answers))
 
