@@ -10,14 +10,14 @@ from enum import IntEnum
 from typing import Any
 
 from workflow_core.definition import Run, Workflow
-from workflow_core.engine import Engine, EngineSettings
+from workflow_core.engine import Engine
 from workflow_core.engine.transition import Identity, status_event
 from workflow_core.errors import AdapterUnavailableError, InputError, RunError, StoppedError
 from workflow_core.memory import MemoryDatabase
-from workflow_core.model import Event, EventKind, Record, names
-from workflow_core.ports import Capability, ConnectorSource
+from workflow_core.model import Event, EventKind, Record
+from workflow_core.ports import Capability
 from workflow_core.testing.clock import FakeClock
-from workflow_core.testing.simulation.faults import WORLDS, Chances, Crash, Faults
+from workflow_core.testing.simulation.faults import WORLDS, Chances, Crash
 from workflow_core.testing.simulation.invariant_error import InvariantError
 from workflow_core.testing.simulation.invariants import (
     DriveInvariant,
@@ -25,7 +25,8 @@ from workflow_core.testing.simulation.invariants import (
     Limits,
     check_end,
 )
-from workflow_core.testing.simulation.member import Member, SkewedClock
+from workflow_core.testing.simulation.member import Member
+from workflow_core.testing.simulation.membership import Membership
 from workflow_core.testing.simulation.people import People
 from workflow_core.testing.simulation.pools import Pools
 from workflow_core.testing.simulation.ticks import TickInvariant
@@ -35,14 +36,6 @@ __all__ = ["Simulation"]
 
 _OPTIONAL = (Capability.CLAIMS, Capability.WAKES)
 _LENT = (Capability.TRANSACTIONS,)  # what schedules do without, where nothing else needs it
-_SETTINGS = EngineSettings(
-    shards=4,
-    reconcile_every=timedelta(seconds=30),
-    reconcile_age=timedelta(seconds=10),
-    auto_resume_after=timedelta(seconds=1),
-    auto_resumes=2,
-)
-_MEMBERS = 3  # at most at a time
 _LONGEST_STEP = timedelta(seconds=2)
 _PATIENCE = timedelta(minutes=75)  # for the end: what seemed to hang is tried again in an hour
 _LONGEST_TIMER = timedelta(minutes=5)
@@ -51,7 +44,7 @@ _A_WHILE = timedelta(seconds=5)
 _QUIET = 500  # sweeps after which something is said to spin
 
 
-class Simulation(People):
+class Simulation(Membership, People):
     """A cluster whose every move the dice decide; ends when all runs have ended.
 
     Args:
@@ -289,63 +282,6 @@ class Simulation(People):
         self._tell(f"an event of version {event.version} of {event.run_id} comes again")
         with self._stream.lock:
             self._stream.log.append(event, self._clock.now())
-
-    def _change_members(self) -> None:
-        pools = self._pools.names
-        if len(self._members) < _MEMBERS * len(pools) and self.dice.random() < 0.5:
-            self._join(self.dice.choice(pools) if len(pools) > 1 else names.MAIN_POOL)
-            return
-        member = self.dice.choice(self._members)
-        self._tell(f"{member.name} is told to stop")
-        self._stopping = member
-        self._do(member, "stopping", member.stop)
-        if member.is_alive:
-            raise InvariantError(f"{member.name} did not stop")
-        self._part_with(member)
-
-    def _man_all_pools(self) -> None:
-        for pool in self._pools.names:
-            if not any(member.pool == pool for member in self._members):
-                self._join(pool)
-
-    def _join(self, pool: str) -> None:
-        name = f"member-{len(self._members) + len(self._gone) + 1}"
-        faults = Faults(self.dice, self._chances, tell=self._suffer, post=self._post)
-        try:
-            member = Member(
-                name,
-                records=self._records,
-                stream=self._stream,
-                timers=self._timers,
-                pools=self._pools,
-                pool=pool,
-                settings=_SETTINGS,
-                faults=faults,
-                without=self._without,
-                clock=SkewedClock(self._clock, timedelta(hours=self.dice.uniform(-1, 1))),
-                true_clock=self._clock,
-                dice=random.Random(self.dice.getrandbits(64)),
-                connectors=self._sources(name, faults),
-            )
-        except (AdapterUnavailableError, Crash):
-            self._tell(f"{name} fails to start")
-            return
-        self._members.append(member)
-        self._tell(f"{name} joins" + (f" pool {pool}" if len(self._pools.names) > 1 else ""))
-
-    def _sources(self, name: str, faults: Faults) -> Mapping[str, ConnectorSource]:
-        """What the connectors of a new member are bound to."""
-        return {}
-
-    def _bury(self, member: Member) -> None:
-        member.die()
-        self._part_with(member)
-
-    def _part_with(self, member: Member) -> None:
-        if member in self._members:
-            self._members.remove(member)
-            self._gone.append(member)
-        self._man_all_pools()
 
     def _post(self, event: Event, is_lost: bool) -> None:
         self._sent.append(event)
