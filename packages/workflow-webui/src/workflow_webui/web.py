@@ -48,6 +48,7 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 1_000
+_RUNS_OWN = ("data", "payload")  # fields that are kept as JSON, which can write anything
 
 
 def page(ui: Ui, view: View, *, right: Right = Right.READ) -> Endpoint:
@@ -178,7 +179,7 @@ def _ask(ui: Ui, request: Request, user: User, csrf: str = "") -> Ask:
     return Ask(
         ui=ui,
         user=user,
-        path={name: str(value) for name, value in request.path_params.items()},
+        path={name: _kept(str(value)) for name, value in request.path_params.items()},
         root=root,
         here=f"{here}?{request.url.query}" if request.url.query else here,
         csrf=csrf,
@@ -204,9 +205,14 @@ async def _json(request: Request, limit: int) -> bytes:
         raise MediaTypeError("the body is to be application/json")
     body = await read_body(request, limit)
     try:
-        json.loads(body or b"null")
+        value = json.loads(body or b"null")
+        # half a surrogate pair, that JSON can write and nobody can encode
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise InputError("the body is no JSON") from None
+    fields = value.items() if isinstance(value, dict) else ()
+    if any("\\u0000" in json.dumps(item) for key, item in fields if key not in _RUNS_OWN):
+        raise InputError("a text in the body holds a NUL character, which no database keeps")
     return body
 
 
@@ -215,8 +221,12 @@ def _pairs(text: str) -> list[tuple[str, str]]:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise InputError(f"more than {_MOST_FIELDS} fields are not taken") from None
-    # NUL is in no text that a database keeps, and nobody types it
-    return [(key, value.replace("\x00", "")) for key, value in pairs]
+    return [(key, _kept(value)) for key, value in pairs]
+
+
+def _kept(text: str) -> str:
+    """Without NUL: it is in no text that a database keeps, and nobody types it."""
+    return text.replace("\x00", "")
 
 
 def _is_ours(browser: str) -> bool:
