@@ -10,12 +10,15 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from workflow_core import Record, RunState
+from workflow_core.ports import Write
 from workflow_webui import create_app
 
 if TYPE_CHECKING:
@@ -200,3 +203,48 @@ def test_in_every_field_of_a_body(sender: Sender, run_id: str, path: str) -> Non
             sender.json(filled(path, run_id), text)
     for text in ("", "[", "[]", "null", "1", "[" * 100_000, '"\ud800"'):
         sender.json(filled(path, run_id), text)
+
+
+def test_same_action_of_many_at_once_is_done_once(site: Site) -> None:
+    """The others are told that it does not fit any more, and each leaves a line in the audit.
+
+    Seen to fail when a lost race is answered as done.
+    """
+    app = create_app(site.engine, [site.orders])
+    run_id = site.arrived("wanted by all")
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
+
+        def cancel(number: int) -> int:
+            answer = client.post(f"/api/runs/{run_id}/cancel", json={"reason": f"{number}"})
+            return answer.status_code
+
+        with ThreadPoolExecutor(12) as threads:
+            answers = sorted(threads.map(cancel, range(12)))
+    assert answers == [200] + [409] * 11
+    outcomes = [entry.outcome for entry in app.state.workflow_ui.audit.latest()]
+    assert sorted(outcomes) == ["RunEndedError"] * 11 + ["done"]
+
+
+@pytest.mark.parametrize("deep", [100, 450, 900, 100_000])
+def test_data_however_deep_is_no_trouble(site: Site, deep: int) -> None:
+    """Where it cannot be read its page says so. Seen to fail when only `json.loads` is guarded."""
+    data = b'{"total":' * deep + b'"bottom"' + b"}" * deep
+    number = f"{deep:012}"
+    record = Record(
+        workflow=site.orders.name,
+        foreign_id=f"deep-{deep}",
+        run_id=f"00000000-0000-0000-0000-{number}",
+        status=4,
+        state=RunState.COMPLETED,
+        version=1,
+        write_id=f"deep{deep}",
+        data=data,
+    )
+    site.engine.adapters.record_store.store_many([Write(record=record)])
+    app = create_app(site.engine, [site.orders])
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
+        assert client.get(f"/runs/{record.run_id}").status_code == 200
+        assert client.get(f"/runs?foreign_id=deep-{deep}&q=bottom").status_code == 200
+        assert client.get(f"/api/runs/{record.run_id}").status_code == 200
+        answer = client.post("/api/object", json={"run_id": record.run_id})
+        assert answer.status_code == (409 if deep > 500 else 200)

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from workflow_core import Engine, Record, RecordQuery, RunState, SortOrder, Workflow
-from workflow_core.errors import InputError
+from workflow_core.errors import DecodeError, InputError
 
 from workflow_webui.acting.verbs import act_on_run
 from workflow_webui.making import make_ui
@@ -161,13 +161,23 @@ def run_list(ask: Ask) -> Response:
 
 
 def object_data(ask: Ask) -> Response:
-    """The data as it is stored, if it is JSON; else its bytes."""
-    data = run_record(ask, _read(ask.body, _ObjectRequest).run_id).data
+    """The data as it is stored, if it is JSON; else its bytes, where nothing is to be masked.
+
+    Raises:
+        DecodeError: what is masked cannot be left out of it.
+    """
+    record = run_record(ask, _read(ask.body, _ObjectRequest).run_id)
+    masked = ask.ui.settings.masked
     try:
-        value = Masking(ask.ui.settings.masked).masked(json.loads(data))
+        return JSONResponse(Masking(masked).masked(json.loads(record.data)))
     except (ValueError, RecursionError):
-        return Response(data, media_type="application/octet-stream")
-    return JSONResponse(value)
+        if record.data and masked:
+            raise DecodeError(
+                "this data cannot be read here, so what is masked could not be left out of it",
+                run_id=record.run_id,
+                hint="UiSettings(masked=()) has such data sent as it is stored",
+            ) from None
+        return Response(record.data, media_type="application/octet-stream")
 
 
 def update(ask: Ask) -> Response:
