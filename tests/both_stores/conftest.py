@@ -28,6 +28,7 @@ from workflow_core.ports import AdapterContext, TimeoutStore
 from workflow_core.testing import Driver, FakeClock
 from workflow_sql import (
     Database,
+    History,
     SqlEventStreamer,
     SqlRecordStore,
     SqlRoleScheduler,
@@ -42,12 +43,18 @@ class Cluster:
     Attributes:
         payments: a foreign stream, bound to the name "payments" in both engines.
         timeouts: where the timers of both are.
+
+    Args:
+        file: of SQLite; None: in memory.
+        keeps_data: whether the history is asked to keep the data of each version.
     """
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, *, keeps_data: bool = False) -> None:
         self.clock = FakeClock()
         self._file = file
+        self._keeps_data = keeps_data
         self._memory = MemoryDatabase(self.clock)
+        self._memory.runs.history_data = keeps_data
         self.payments = MemoryConnectorSource(self._memory, "payments")
         self.timeouts: TimeoutStore
         self.engine = self._make("first")
@@ -74,7 +81,9 @@ class Cluster:
             )  # no test here pulls the plug
             database = context.shared(url, opened)
             adapters = Adapters(
-                record_store=SqlRecordStore(database),
+                record_store=SqlRecordStore(
+                    database, history=History.WITH_DATA if self._keeps_data else History.ON
+                ),
                 event_streamer=SqlEventStreamer(database, instance=instance),
                 role_scheduler=SqlRoleScheduler(database, instance=instance),
                 timeout_store=SqlTimeoutStore(database),
@@ -114,9 +123,21 @@ class Cluster:
         return self.clock.now() - start
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+STORES = ["memory", "sqlite"]
+
+
+@pytest.fixture(params=STORES)
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path / "workflow.db" if request.param == "sqlite" else None)
+    yield cluster
+    cluster.driver.close()
+
+
+@pytest.fixture(params=STORES)
+def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster whose history keeps data."""
+    file = tmp_path / "workflow.db" if request.param == "sqlite" else None
+    cluster = Cluster(file, keeps_data=True)
     yield cluster
     cluster.driver.close()
 

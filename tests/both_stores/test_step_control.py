@@ -130,6 +130,45 @@ def test_pool_works_on_its_statuses_and_no_other_does(cluster: Cluster, shop: Sh
     assert not set(main.roles) & set(slow.roles)
 
 
+def test_pools_that_share_a_status_commit_each_transition_once_and_are_told(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both run the step, as while a deploy moves it; the run goes on once. Then one lets it be.
+
+    Seen to fail where nobody looked for other pools.
+    """
+    orders = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))
+    begun: list[str] = []
+
+    @orders.step(Status.PLACED)
+    async def ship(run: OrderRun) -> Literal[Status.SHIPPED]:
+        begun.append(run.foreign_id)
+        await asyncio.sleep(1)
+        return Status.SHIPPED
+
+    cluster.driver.serve(orders)
+    cluster.driver.advance(MINUTE)
+    other = cluster.second.serving(orders, pool="slow", statuses=[Status.PLACED]).start()
+    cluster.driver.advance(11 * MINUTE)
+    told = "the pools 'main' and 'slow' both run the step at PLACED of 'orders'"
+    for engine in (cluster.engine, cluster.second):
+        health = engine.health()
+        assert health.ready
+        pools = [problem for problem in health.problems if "both run the step" in problem]
+        assert len(pools) == 1, health.problems
+    assert any(line.startswith(told) for line in caplog.messages)
+    client = cluster.join("client")
+    ids = [client.trigger(orders, f"order {number}", Order()) for number in range(5)]
+    cluster.driver.advance(5 * SECOND)
+    assert sorted(begun) == sorted([f"order {number}" for number in range(5)] * 2)
+    for run_id in ids:
+        versions = [entry.version for entry in client.history(run_id)]
+        assert (client.view(orders, run_id).status, versions) == (Status.SHIPPED, [1, 2])
+    other.stop()
+    cluster.driver.advance(2 * MINUTE)
+    assert not any("both run" in problem for problem in cluster.engine.health().problems)
+
+
 def test_limit_of_a_step_holds_over_processes(cluster: Cluster) -> None:
     """Seen to fail when each process had a limit of its own."""
     films = Workflow("films", Order, Status, ends=(Status.SHIPPED,))

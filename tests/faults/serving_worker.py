@@ -1,8 +1,10 @@
 """A process that serves one workflow over the SQL adapters until its input is closed.
 
-Its arguments are the database's URL and how it is called. It says ``serving`` once it does.
+Its arguments are the database's URL, how it is called, and its pool. It says ``serving`` once it
+does, and for each line that comes in what its health tells of as problems, as JSON.
 """
 
+import json
 import sys
 from dataclasses import dataclass
 from enum import IntEnum
@@ -44,6 +46,8 @@ def engine(url: str, called: str) -> Engine:
 
 
 if __name__ == "__main__":
-    with engine(sys.argv[1], sys.argv[2]) as serving, serving.serving(flow):
+    url, called, pool = sys.argv[1:]
+    with engine(url, called) as here, here.serving(flow, pool=pool, statuses=[Status.BEGUN]):
         print("serving", flush=True)
-        sys.stdin.read()
+        for _ in sys.stdin:
+            print(json.dumps(list(here.health().problems)), flush=True)

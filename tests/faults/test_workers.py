@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -32,10 +33,10 @@ class Fleet:
         self.engine: Engine = serving_worker.engine(url, "onlooker")
         self._processes: dict[str, subprocess.Popen[str]] = {}
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, pool: str = "main") -> None:
         for name in names:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, WORKER, self._url, name],
+                [sys.executable, WORKER, self._url, name, pool],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -63,6 +64,21 @@ class Fleet:
 
     def wait_states(self, **states: WorkerState) -> dict[str, WorkerView]:
         return self.wait(lambda found: {n: w.state for n, w in found.items()} == states)
+
+    def wait_overlap(self, name: str, *, is_there: bool) -> None:
+        """Until the worker's health tells, or does not tell, of a step that two pools run."""
+        process = self._processes[name]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        end = time.monotonic() + PATIENCE
+        while True:
+            process.stdin.write("?\n")
+            process.stdin.flush()
+            problems = json.loads(process.stdout.readline())
+            if is_there == any("both run the step at BEGUN" in problem for problem in problems):
+                return
+            assert time.monotonic() < end, problems
+            time.sleep(0.05)
 
     def close(self) -> None:
         for process in self._processes.values():
@@ -138,3 +154,24 @@ def test_worker_tells_when_it_last_did_some_work(fleet: Fleet) -> None:
     later = beat["one"].last_progress
     assert later is not None
     assert later < beat["one"].last_seen
+
+
+def test_pools_of_two_processes_that_share_a_status_are_told_and_each_run_goes_on_once(
+    fleet: Fleet,
+) -> None:
+    """As while a deploy moves a status; when one of them stops, all is well.
+
+    Seen to fail where a worker does not say of which pool it is.
+    """
+    fleet.start("one")
+    fleet.start("two", pool="slow")
+    for name in ("one", "two"):
+        fleet.wait_overlap(name, is_there=True)
+    engine, flow = fleet.engine, serving_worker.flow
+    ids = [engine.trigger(flow, f"run {n}", serving_worker.Nothing()) for n in range(50)]
+    for run_id in ids:
+        engine.wait_until_ended(flow, run_id, timedelta(seconds=PATIENCE))
+    fleet.stop("two")
+    fleet.wait_overlap("one", is_there=False)
+    for run_id in ids:
+        assert [entry.version for entry in engine.history(run_id)] == [1, 2]
