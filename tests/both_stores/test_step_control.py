@@ -135,7 +135,7 @@ def test_pools_that_share_a_status_commit_each_transition_once_and_are_told(
 ) -> None:
     """Both run the step, as while a deploy moves it; the run goes on once. Then one lets it be.
 
-    Seen to fail where nobody looked for other pools.
+    Seen to fail where pools are not compared.
     """
     orders = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))
     begun: list[str] = []

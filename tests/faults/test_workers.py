@@ -161,7 +161,7 @@ def test_pools_of_two_processes_that_share_a_status_are_told_and_each_run_goes_o
 ) -> None:
     """As while a deploy moves a status; when one of them stops, all is well.
 
-    Seen to fail where a worker does not say of which pool it is.
+    Seen to fail where pools are not compared.
     """
     fleet.start("one")
     fleet.start("two", pool="slow")
