@@ -84,6 +84,7 @@ def test_what_cannot_be_watched_is_400_or_404(house: House) -> None:
     assert house.client.get("/live?watch=everything").status_code == 400
     nobody = "run:018f0000-0000-7000-8000-00000000dead"
     assert house.client.get(f"/live?watch={nobody}").status_code == 404
+    assert house.client.get("/live?watch=run:%00").status_code == 400, "NUL is no id"
 
 
 def _gone(ui: Any, run_id: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from workflow_core import LetterState, Trigger, WorkerState
+from workflow_core.errors import AdapterUnavailableError
 from workflow_webui.graphs import graph_of, laid_out
 
 if TYPE_CHECKING:
@@ -157,6 +159,37 @@ def test_flow_tells_the_outbox_and_the_lag(house: House) -> None:
     assert "steps" in page
     assert "Due events of" in page
     assert house.client.get("/flow?workflow=none").status_code == 404
+
+
+@pytest.mark.parametrize("port", ["timeout_store", "event_streamer"])
+def test_pages_show_runs_while_another_adapter_is_away(
+    house: House, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    """Seen to fail when what an adapter raises is let out: the store answers, and it is 503."""
+    house.order("a")
+    asked: list[str] = []
+
+    def away(*args: object, **more: object) -> Any:
+        raise AdapterUnavailableError("the test pulls the plug")
+
+    def asked_for(*args: object, **more: object) -> Any:
+        asked.append(port)
+        away()
+
+    adapter = getattr(house.engine.adapters, port)
+    question = "next_due" if port == "timeout_store" else "lag"
+    monkeypatch.setattr(adapter, question, asked_for)
+    for path in ("/", "/flow"):
+        house.ui.remembered.forget()
+        answer = house.client.get(path)
+        assert answer.status_code == 200
+    assert "the test pulls the plug" in answer.text
+    monkeypatch.setattr(adapter, "check_health", away)
+    asked.clear()
+    house.ui.remembered.forget()
+    page = house.client.get("/flow").text
+    assert '<span class="bad-ink">does not answer</span>' in page
+    assert asked == [], "one question for each workflow to who is away: a page would take long"
 
 
 def test_dead_letters_are_retried_and_discarded(

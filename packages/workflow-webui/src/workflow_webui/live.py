@@ -21,7 +21,7 @@ from workflow_core.errors import InputError, RunNotFoundError, WorkflowError
 
 from workflow_webui.ui import Ui
 from workflow_webui.users import Right
-from workflow_webui.web import error_json, user_of
+from workflow_webui.web import error_json, kept, user_of
 
 __all__ = ["Watchers", "live", "token_of"]
 
@@ -41,7 +41,7 @@ def live(ui: Ui, watchers: Watchers) -> Any:
     """The endpoint: ``?watch=list``, or ``?watch=run:<id>``."""
 
     async def endpoint(request: Request) -> Response:
-        what = request.query_params.get("watch", "")
+        what = kept(request.query_params.get("watch", ""))
         user = await user_of(ui, request)
         if user is None or not user.may(Right.READ):
             return JSONResponse({"error": "not for you"}, 403)

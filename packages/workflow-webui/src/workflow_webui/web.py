@@ -33,6 +33,7 @@ __all__ = [
     "View",
     "api",
     "form_of",
+    "kept",
     "page",
     "set_cookie",
     "user_of",
@@ -179,7 +180,7 @@ def _ask(ui: Ui, request: Request, user: User, csrf: str = "") -> Ask:
     return Ask(
         ui=ui,
         user=user,
-        path={name: _kept(str(value)) for name, value in request.path_params.items()},
+        path={name: kept(str(value)) for name, value in request.path_params.items()},
         root=root,
         here=f"{here}?{request.url.query}" if request.url.query else here,
         csrf=csrf,
@@ -221,10 +222,10 @@ def _pairs(text: str) -> list[tuple[str, str]]:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise InputError(f"more than {_MOST_FIELDS} fields are not taken") from None
-    return [(key, _kept(value)) for key, value in pairs]
+    return [(key, kept(value)) for key, value in pairs]
 
 
-def _kept(text: str) -> str:
+def kept(text: str) -> str:
     """Without NUL: it is in no text that a database keeps, and nobody types it."""
     return text.replace("\x00", "")
 

@@ -14,11 +14,13 @@ from datetime import datetime, timedelta
 from workflow_core.errors import AdapterError
 from workflow_core.model import OutboxEvent, names
 
+from workflow_webui.reading.health import health_of
 from workflow_webui.reading.pools import pools_of
 from workflow_webui.ui import Ui
 
 __all__ = ["Consumer", "Flow", "LagPoints", "due_events", "flow_of"]
 
+_AWAY = "does not answer"
 _LOOKED_AT = 200
 _POINTS = 60
 
@@ -49,6 +51,8 @@ class Flow:
     consumers: Sequence[Consumer]
     next_timer: timedelta | None
     """How long until the next timer is due; None: none, or not known."""
+    timer_problem: str = ""
+    """Why that could not be asked."""
 
     @property
     def lag(self) -> timedelta | None:
@@ -87,7 +91,7 @@ def _asked(ui: Ui, workflow: str) -> Flow:
     now = ui.now()
     due = due_events(ui, workflow, _LOOKED_AT)
     oldest = min((event.event.created_at for event in due), default=None)
-    timers = ui.engine.adapters.timeout_store
+    next_timer, timer_problem = _next_timer(ui, workflow)
     found = Flow(
         workflow=workflow,
         due=len(due),
@@ -95,7 +99,8 @@ def _asked(ui: Ui, workflow: str) -> Flow:
         oldest_due=None if oldest is None else max(timedelta(0), now - oldest),
         next_due=ui.store.next_outbox_due([workflow]),
         consumers=_consumers(ui, workflow),
-        next_timer=None if timers is None else timers.next_due([workflow]),
+        next_timer=next_timer,
+        timer_problem=timer_problem,
     )
     if found.lag is not None:
         ui.lag_points.add(workflow, now, found.lag)
@@ -125,10 +130,33 @@ def _delivers(definition: object) -> bool:
     return bool(getattr(definition, "hooks", ())) or bool(getattr(definition, "connectors", ()))
 
 
+def _next_timer(ui: Ui, workflow: str) -> tuple[timedelta | None, str]:
+    timers = ui.engine.adapters.timeout_store
+    if timers is None:
+        return None, ""
+    if not _answers(ui, "timeout_store"):
+        return None, _AWAY
+    try:
+        return timers.next_due([workflow]), ""
+    except AdapterError as error:
+        return None, error.message
+
+
+def _answers(ui: Ui, port: str) -> bool:
+    """Whether an adapter is well.
+
+    Asked first, since that takes two seconds at most: a question to who is away may take long, and
+    there is one for each workflow.
+    """
+    return all(each.state.value == "ok" for each in health_of(ui).adapters if each.port == port)
+
+
 def _lag(ui: Ui, what: str, name: str, topics: Sequence[str]) -> Consumer:
     streamer = ui.engine.adapters.event_streamer
     if streamer is None or not topics:
         return Consumer(what, name, None)
+    if not _answers(ui, "event_streamer"):
+        return Consumer(what, name, None, _AWAY)
     try:
         return Consumer(what, name, streamer.lag(topics, name))
     except AdapterError as error:
