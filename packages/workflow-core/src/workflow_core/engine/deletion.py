@@ -180,6 +180,11 @@ class DeletionVerb:
             " this process, until processes that serve those come to it, each ten minutes or so",
             "what was logged or sent elsewhere",
         ]
+        if self._core.streamer is not None and not self._core.journal.joined:
+            remains.append(
+                "headers of events that were just on their way from the outbox to the stream:"
+                " the same call again, a minute later, reaches them"
+            )
         clerk = self._core.journal.clerk
         if clerk is not None and not clerk.joined:
             remains.append("errors of its timers, in the timeout store, until that forgets it")
