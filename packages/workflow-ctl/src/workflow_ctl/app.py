@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import click
 
-from workflow_ctl.base import Group, unexpected
+from workflow_ctl.base import Group, tell_json, unexpected
 from workflow_ctl.commands.acting import callback, trigger
 from workflow_ctl.commands.guarding import guard
 from workflow_ctl.commands.letters import letters
@@ -27,8 +30,36 @@ __all__ = ["cli", "main"]
 _CODES = "\n".join(f"  {code.value:<4}{code.name.lower().replace('_', ' ')}" for code in Exit)
 
 
+class _Root(Group):
+    """Where the reader of its output has had enough, as `head` has, that is no mistake."""
+
+    def make_context(self, *words: Any, **more: Any) -> click.Context:
+        with _readers_may_leave():
+            return super().make_context(*words, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _readers_may_leave():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as end:
+        # rich ends the process by itself, with a code that is an answer of ours
+        if not isinstance(end, BrokenPipeError) and not isinstance(
+            end.__context__, BrokenPipeError
+        ):
+            raise
+        # what is left to be flushed is not missed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(Exit.OK) from end
+
+
 @click.group(
-    cls=Group,
+    cls=_Root,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"\b\nExit codes:\n{_CODES}",
 )
@@ -67,6 +98,8 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script; ends the process with the exit code (`exits`)."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = "--json" in words
+    _open_streams()
     try:
         code = cli.main(words, prog_name="workflow", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else Exit.OK)
@@ -74,18 +107,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(end.exit_code)
     except click.Abort as end:
         if isinstance(end.__cause__, KeyboardInterrupt):
-            sys.exit(Exit.INTERRUPTED)
+            sys.exit(_interrupted())
         sys.stderr.write("Aborted: nothing more was done.\n")
         sys.exit(Exit.NO)
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            tell_json(error, error.format_message())
+        else:
+            error.show()
         sys.exit(Exit.USAGE)
     except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
-    except BrokenPipeError:  # the reader has had enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Exit.OK)
+        sys.exit(_interrupted())
     except Exception as error:
         if "--traceback" in words:
             raise
-        sys.exit(unexpected(error))
+        sys.exit(unexpected(error, as_json=as_json))
+
+
+def _interrupted() -> Exit:
+    sys.stderr.write("Interrupted: what was done so far is done.\n")
+    return Exit.INTERRUPTED
+
+
+def _open_streams() -> None:
+    """What the parent has closed is written to nobody."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            to_nobody = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, to_nobody)

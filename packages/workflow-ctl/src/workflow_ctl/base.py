@@ -16,7 +16,16 @@ from workflow_ctl.exits import Exit, exit_of
 from workflow_ctl.output import Output, plain
 from workflow_ctl.session import APP, Session
 
-__all__ = ["Command", "Group", "configured", "defined", "in_session", "pairs", "unexpected"]
+__all__ = [
+    "Command",
+    "Group",
+    "configured",
+    "defined",
+    "in_session",
+    "pairs",
+    "tell_json",
+    "unexpected",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,6 +47,7 @@ class Command(click.Command):
         """Run it; errors of ours become a message and an exit code, never a traceback."""
         own = {name: ctx.params.pop(name, None) for name in _OWN}
         as_json = bool(own["as_json"])
+        _check_text(ctx)
         ctx.obj = Session(
             Output(as_json=as_json),
             config_file=own["config_file"],
@@ -128,24 +138,44 @@ def pairs(
     return tuple((key, value) for key, value in found)
 
 
+def _check_text(ctx: click.Context) -> None:
+    """Bytes that are no UTF-8 come as half characters, which nothing can store or look for."""
+    for param in ctx.command.params:
+        value = ctx.params.get(param.name or "")
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not text.isascii():
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise click.BadParameter("it is not in UTF-8", ctx, param) from None
+
+
 def _tell(error: WorkflowError, as_json: bool) -> None:
     if as_json:
-        told = {
-            "error": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "workflow": error.workflow,
-            "run_id": error.run_id,
-            "problems": list(getattr(error, "problems", ())),
-        }
-        sys.stderr.write(json.dumps({key: value for key, value in told.items() if value}) + "\n")
+        tell_json(
+            error,
+            error.message,
+            hint=error.hint,
+            workflow=error.workflow,
+            run_id=error.run_id,
+            problems=list(getattr(error, "problems", ())),
+        )
         return
     for line in str(error).split("\n"):
         sys.stderr.write(f"{plain(line)}\n")
 
 
-def unexpected(error: Exception) -> Exit:
+def tell_json(error: Exception, message: str, **more: object) -> None:
+    """One line on standard error for programs; what is empty is left out."""
+    told = {"error": type(error).__name__, "message": message, **more}
+    sys.stderr.write(json.dumps({key: value for key, value in told.items() if value}) + "\n")
+
+
+def unexpected(error: Exception, *, as_json: bool) -> Exit:
     """Say that something is a mistake of ours, without a wall of text."""
+    if as_json:
+        tell_json(error, str(error))
+        return Exit.FAILED
     sys.stderr.write(
         f"workflow: {type(error).__name__}: {plain(error)}\n"
         "This is a mistake of the command or of an adapter; --traceback before the command "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,20 @@ def _workflows(reference: str) -> list[AnyWorkflow]:
             raise click.UsageError(f"{name!r} has no {attribute!r}{told}")
         value = getattr(value, part)
     if not isinstance(value, Workflow) and callable(value):
-        value = value()
+        value = _called(value, reference)
     if isinstance(value, Mapping):
         value = list(value.values())
     many = value if isinstance(value, list | tuple) else [value]
     if not many or not all(isinstance(each, Workflow) for each in many):
         raise click.UsageError(f"{reference!r} is no workflow, nor several")
     return list(many)
+
+
+def _called(function: Callable[[], Any], reference: str) -> Any:
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise _broken(f"calling {reference!r}", error) from error
 
 
 def _import(name: str, reference: str) -> Any:
@@ -92,21 +99,24 @@ def _import(name: str, reference: str) -> Any:
                 f"there is no module {error.name!r}, for {reference!r}; it is looked for in "
                 "the current directory too"
             ) from error
-        raise _broken(name, error) from error
+        raise _broken(f"importing {name!r}", error) from error
     except (ValueError, TypeError) as error:
         if not name or name.startswith("."):
             raise click.UsageError(f"{reference!r} is not of the form module:name") from error
-        raise _broken(name, error) from error
-    except Exception as error:
-        raise _broken(name, error) from error
+        raise _broken(f"importing {name!r}", error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(f"importing {name!r}", error) from error
 
 
-def _broken(name: str, error: Exception) -> click.UsageError:
+def _broken(doing: str, error: BaseException) -> click.UsageError:
     # its last place that is the user's; not the whole traceback
-    places = traceback.extract_tb(error.__traceback__)
-    theirs = [place for place in places if not place.filename.startswith(_OURS)]
-    place = (theirs or places)[-1]
+    if isinstance(error, SyntaxError):
+        filename, line, told = error.filename, error.lineno, error.msg
+    else:
+        places = traceback.extract_tb(error.__traceback__)
+        theirs = [place for place in places if not place.filename.startswith(_OURS)]
+        place = (theirs or places)[-1]
+        filename, line, told = place.filename, place.lineno, str(error)
     return click.UsageError(
-        f"importing {name!r} failed with {type(error).__name__}: {error} "
-        f"({place.filename}:{place.lineno})"
+        f"{doing} failed with {type(error).__name__}: {told} ({filename}:{line})"
     )

@@ -39,14 +39,16 @@ class _When(click.ParamType[datetime]):
             pass
         try:
             at = datetime.fromisoformat(value)
-        except ValueError:
+            return at.astimezone(UTC if at.tzinfo is not None else None)
+        except (ValueError, OverflowError):
             self.fail(
                 f"{value!r} is neither a time such as 2026-01-31T12:00Z nor how long ago, as 2h",
                 param,
                 ctx,
             )
-        return at if at.tzinfo is not None else at.astimezone()
 
+
+_LONGEST = 20  # letters of a number that are read; more are too many anyway
 
 DURATION = _Duration()
 WHEN = _When()
@@ -83,8 +85,10 @@ def status_number(workflow: Workflow[Any, Any] | None, told: str) -> int:
     Raises:
         click.UsageError: it is none of the workflow's, or a name and the workflow is not known.
     """
-    if told.lstrip("-").isdigit():
-        return int(told)
+    if told.removeprefix("-").isdecimal():
+        if abs(number := int(told[:_LONGEST])) >= 2**31:
+            raise click.UsageError(f"no status has the number {told[:_LONGEST]}")
+        return number
     if workflow is None:
         raise click.UsageError(
             f"which status is {told!r}? Give its number, or --workflow and --app"
