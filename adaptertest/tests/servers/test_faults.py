@@ -126,7 +126,9 @@ def test_etcd_cluster_goes_on_without_one_member(memo: MemoOf) -> None:
     assert kept.get("a", address=2) == "1"
 
 
-@pytest.mark.parametrize("name", ["postgres-small-disk", "mariadb-small-disk", "etcd-small-disk"])
+@pytest.mark.parametrize(
+    "name", ["postgres-small-disk", "mysql-small-disk", "mariadb-small-disk", "etcd-small-disk"]
+)
 def test_full_disk_refuses_writes_until_there_is_room(name: str, memo: MemoOf) -> None:
     kept = memo(name)
     kept.put("a", "1")
@@ -162,7 +164,8 @@ def large(name: str, key: str) -> list[str]:
     if name.startswith("postgres"):
         filler = "select string_agg(md5(random()::text), '') from generate_series(1, 60000)"
         return ["-c", f"create table {key} as {filler}"]
-    return ["-e", f"create table {key} as select repeat(md5(rand()), 60000) from seq_1_to_5"]
+    rows = " union all ".join(["select repeat(md5(rand()), 60000) as filler"] * 5)
+    return ["-e", f"create table {key} as {rows}"]
 
 
 def pids(server: Server) -> set[int]:
