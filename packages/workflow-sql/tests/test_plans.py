@@ -402,23 +402,95 @@ def test_each_event_is_read_a_few_times_when_the_outbox_is_taken_to_be_empty(
         store, table = SqlRecordStore(database), database.tables.outbox
         store.add_outbox_events(events)
         with database.reading("asking") as cursor:
-            url = cursor.connection.info.dsn
             cursor.execute(f"select id from {table.fullname} order by ctid desc")
             ids = [row[0] for row in cursor.fetchall()]
         store.delete_outbox_events(ids[1:])  # the last keeps the pages from being given back
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"vacuum analyze {table.fullname}".encode())
+        analyze(database, table.fullname)
         more = [OutboxEvent(event=make.event()) for _ in range(600)]
         store.add_outbox_events(more)
         with database.writing("counting") as writing:
             taken = database.dialect.delete_taken(
                 writing.cursor, table, [event.event.id for event in more]
             )
-            writing.cursor.execute(
-                "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables"
-                " where relname = ?",
-                (table.name,),
-            )
-            reads = writing.cursor.fetchall()[0][0]
+            reads = rows_read(writing.cursor, table.name)
     assert len(taken) == 600
     assert reads < 10 * 600
+
+
+def test_batch_reads_its_own_rows_alone_when_next_to_none_is_taken_to_be_live(
+    new_home: Callable[[str], Any], make: Any
+) -> None:
+    """Seen to fail with "live = 1": 200 moves read each of 1,000 live runs 200 times over.
+
+    Most runs have ended, most of the time, and statistics of that moment tell of a handful that
+    are live, which is a good reason to begin with them. Then there is a burst.
+    """
+    ended = [make.record(state=RunState.COMPLETED) for _ in range(2000)]
+    live = [make.record() for _ in range(1000)]
+    with new_home("postgres").open() as database:
+        store, table = SqlRecordStore(database), database.tables.records
+        store.store_many([Write(record=record) for record in [*ended, live[0]]])
+        analyze(database, table.fullname)
+        store.store_many([Write(record=record) for record in live[1:]])
+        with database.writing("counting") as writing:
+            before = rows_read(writing.cursor, table.name)
+            with_key = [make.next(record, entered_version=2) for record in live[:200]]
+            outcomes = store._writer.store(
+                writing.cursor, [Write(record=record) for record in with_key], 0
+            )
+            reads = rows_read(writing.cursor, table.name) - before
+    assert outcomes == [None] * 200
+    assert reads < 10 * 200
+
+
+@pytest.mark.parametrize("verb", ["close", "put off"])
+def test_timers_are_found_by_their_key_when_next_to_none_is_taken_to_be_open(
+    new_home: Callable[[str], Any], make: Any, verb: str
+) -> None:
+    """Seen to fail with "closed = 0": what was put off was read 1,000 times each."""
+    timers = [
+        Timeout(
+            key=make.id(),
+            workflow="orders",
+            run_id=make.id(),
+            status=1,
+            entered_version=1,
+            name="n",
+            delay=HOUR,
+        )
+        for _ in range(3000)
+    ]
+    closed, opened = timers[:2000], timers[2000:]
+    keys = [timer.key for timer in opened[:100]]
+    with new_home("postgres").open() as database:
+        timeouts, table = SqlTimeoutStore(database), database.tables.timers
+        timeouts.create_many([*closed, opened[0]])
+        timeouts.complete_many([timer.key for timer in closed])
+        analyze(database, table.fullname)
+        timeouts.create_many(opened[1:])
+        with database.writing("counting") as writing:
+            before = rows_read(writing.cursor, table.name)
+            if verb == "close":
+                assert timeouts._close(writing.cursor, keys) == set(keys)
+            else:
+                rows = [(0, 1, "", 0, key) for key in keys]
+                database.dialect.update_each(writing.cursor, timeouts._reschedule, rows)
+            reads = rows_read(writing.cursor, table.name) - before
+    assert reads < 10 * 100
+
+
+def analyze(database: Database, table: str) -> None:
+    """Tell PostgreSQL what the table is like, as it does by itself now and then."""
+    with database.reading("asking") as cursor:
+        url = cursor.connection.info.dsn
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"vacuum analyze {table}".encode())
+
+
+def rows_read(cursor: Any, table: str) -> int:
+    """How many rows of a table this transaction has read so far."""
+    cursor.execute(
+        "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = ?",
+        (table,),
+    )
+    return int(cursor.fetchall()[0][0])

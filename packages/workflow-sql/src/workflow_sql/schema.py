@@ -25,9 +25,22 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 from workflow_core.errors import ConfigurationError
 
-__all__ = ["ENDED", "LIVE", "Kinds", "Tables", "checked_schema", "table_prefix", "tables"]
+__all__ = [
+    "ENDED",
+    "LIVE",
+    "LIVE_OF_KEY",
+    "Kinds",
+    "Tables",
+    "checked_schema",
+    "table_prefix",
+    "tables",
+]
 
 LIVE = "live = 1"
+# The same for statements that know the row's key, so worded that it calls for no index. PostgreSQL
+# joined a batch of 500 with all live rows, by statistics of a moment when next to none was live:
+# that took a second beside 5,000 of them.
+LIVE_OF_KEY = "coalesce(live, 0) = 1"
 ENDED = "live is null"
 
 

@@ -21,6 +21,7 @@ from workflow_sql.settings import SqlSettings
 __all__ = ["SqlTimeoutStore"]
 
 _OPEN = "closed = 0"
+_OPEN_OF_KEY = "closed + 0 = 0"  # calls for no index; see `schema.LIVE_OF_KEY`
 _DUE = "closed = 0 and parked = 0"  # word for word the condition of the index
 _PAGE = "key:"
 
@@ -38,13 +39,15 @@ class SqlTimeoutStore(TimeoutStore):
         self._table = table
         self._agenda = Agenda(table, TIMER_COLUMNS, time="due_at", condition=_DUE)
         within = database.dialect.within("timer_key")
-        self._unpark = f"update {table} set parked = 0 where {_OPEN} and parked = 1 and {within}"
-        self._park = f"update {table} set parked = 1 where {_OPEN} and {within}"
+        self._unpark = (
+            f"update {table} set parked = 0 where {_OPEN_OF_KEY} and parked = 1 and {within}"
+        )
+        self._park = f"update {table} set parked = 1 where {_OPEN_OF_KEY} and {within}"
         self._reschedule = Change(
             database.tables.timers,
             ("due_at", "attempts", "error", "repeats"),
             ("timer_key",),
-            _OPEN,
+            _OPEN_OF_KEY,
             rising="repeats",
         )
 
@@ -152,7 +155,7 @@ class SqlTimeoutStore(TimeoutStore):
         with self.database.reading("looking for a run's timers") as cursor:
             cursor.execute(
                 f"select {TIMER} from {self._table}"
-                f" where run_id = ? and workflow = ? and {_OPEN} order by timer_key",
+                f" where run_id = ? and workflow = ? and {_OPEN_OF_KEY} order by timer_key",
                 (run_id, workflow),
             )
             return [timeout_of(row) for row in cursor.fetchall()]
@@ -259,7 +262,7 @@ class SqlTimeoutStore(TimeoutStore):
             cursor,
             self.database.tables.timers,
             "timer_key",
-            f"set closed = 1, error = '' where {_OPEN}",
+            f"set closed = 1, error = '' where {_OPEN_OF_KEY}",
             keys,
         )
 

@@ -27,7 +27,7 @@ from workflow_sql.records.written import (
     new_row,
 )
 from workflow_sql.rows import OUTBOX_COLUMNS, outbox_row
-from workflow_sql.schema import LIVE
+from workflow_sql.schema import LIVE, LIVE_OF_KEY
 from workflow_sql.settings import History
 
 __all__ = ["Writer"]
@@ -84,13 +84,13 @@ class Writer:
         self._outbox = tables.outbox
         self._history_table = tables.history
         # a step between live states leaves the column `live` alone and with it the partial indexes
-        self._move = Swap(self._records, CHANGED, LIVE)
-        self._enter = Swap(self._records, (*CHANGED, "entered_at"), LIVE)
+        self._move = Swap(self._records, CHANGED, LIVE_OF_KEY)
+        self._enter = Swap(self._records, (*CHANGED, "entered_at"), LIVE_OF_KEY)
         self._end = Swap(self._records, (*CHANGED, "live"), "1 = 1")
         self._end_entered = Swap(self._records, (*CHANGED, "live", "entered_at"), "1 = 1")
         end_settled, enter_settled = (*MOVED, "live", "entered_at"), (*MOVED, "entered_at")
         self._end_settled = Swap(self._records, end_settled, "1 = 1", SETTLED)
-        self._enter_settled = Swap(self._records, enter_settled, LIVE, SETTLED)
+        self._enter_settled = Swap(self._records, enter_settled, LIVE_OF_KEY, SETTLED)
         self._swaps = (
             *(self._end, self._end_entered, self._end_settled),
             *(self._move, self._enter, self._enter_settled),
