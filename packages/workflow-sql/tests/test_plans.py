@@ -420,7 +420,7 @@ def test_each_event_is_read_a_few_times_when_the_outbox_is_taken_to_be_empty(
 def test_batch_reads_its_own_rows_alone_when_next_to_none_is_taken_to_be_live(
     new_home: Callable[[str], Any], make: Any
 ) -> None:
-    """Seen to fail with "live = 1": 200 moves read each of 1,000 live runs 200 times over.
+    """Seen to fail with "live = 1": all 1,000 live runs were read, to be compared 200 times.
 
     Most runs have ended, most of the time, and statistics of that moment tell of a handful that
     are live, which is a good reason to begin with them. Then there is a burst.
@@ -440,14 +440,14 @@ def test_batch_reads_its_own_rows_alone_when_next_to_none_is_taken_to_be_live(
             )
             reads = rows_read(writing.cursor, table.name) - before
     assert outcomes == [None] * 200
-    assert reads < 10 * 200
+    assert reads < 3 * 200
 
 
 @pytest.mark.parametrize("verb", ["close", "put off"])
 def test_timers_are_found_by_their_key_when_next_to_none_is_taken_to_be_open(
     new_home: Callable[[str], Any], make: Any, verb: str
 ) -> None:
-    """Seen to fail with "closed = 0": what was put off was read 1,000 times each."""
+    """Seen to fail with "closed = 0": all that were open were read."""
     timers = [
         Timeout(
             key=make.id(),
@@ -476,7 +476,7 @@ def test_timers_are_found_by_their_key_when_next_to_none_is_taken_to_be_open(
                 rows = [(0, 1, "", 0, key) for key in keys]
                 database.dialect.update_each(writing.cursor, timeouts._reschedule, rows)
             reads = rows_read(writing.cursor, table.name) - before
-    assert reads < 10 * 100
+    assert reads < 3 * 100
 
 
 def analyze(database: Database, table: str) -> None:
