@@ -482,7 +482,7 @@ def test_timers_are_found_by_their_key_when_next_to_none_is_taken_to_be_open(
 def analyze(database: Database, table: str) -> None:
     """Tell PostgreSQL what the table is like, as it does by itself now and then."""
     with database.reading("asking") as cursor:
-        url = cursor.connection.info.dsn
+        url = cursor.connection.info.dsn  # type: ignore[attr-defined]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"vacuum analyze {table}".encode())
 
