@@ -33,6 +33,7 @@ from workflow_sql import (
 )
 from workflow_sql.dialects.mysql_line import MysqlCursor
 from workflow_sql.dialects.postgres_line import PostgresCursor
+from workflow_sql.horizon import ServerHorizon
 
 ZERO = timedelta(0)
 HOUR = timedelta(hours=1)
@@ -443,6 +444,29 @@ def test_batch_reads_its_own_rows_alone_when_next_to_none_is_taken_to_be_live(
     assert reads < 3 * 200
 
 
+def test_horizon_of_a_table_without_statistics_reads_what_is_new_alone(
+    new_home: Callable[[str], Any], make: Any
+) -> None:
+    """Seen to fail with "id > ?" alone: each look read all 3,000 events, and each commit looks."""
+    with new_home("postgres").open() as database:
+        horizon, table = ServerHorizon(database.tables), database.tables.events
+        sender = SqlEventStreamer(database, instance="i").new_sender()
+        with psycopg.connect(url_of(database)) as connection:
+            connection.execute(
+                f"alter table {table.fullname} set (autovacuum_enabled = off)".encode()
+            )
+            connection.commit()
+            for _ in range(6):
+                sender.send_many([make.event() for _ in range(500)], HOUR)
+            cursor = PostgresCursor(connection)
+            assert horizon.read(cursor).events == 3000
+            sender.send_many([make.event() for _ in range(10)], HOUR)
+            before = rows_read(cursor, table.name)
+            assert horizon.read(cursor).events == 3010
+            reads = rows_read(cursor, table.name) - before
+    assert reads <= 20
+
+
 @pytest.mark.parametrize("verb", ["close", "put off"])
 def test_timers_are_found_by_their_key_when_next_to_none_is_taken_to_be_open(
     new_home: Callable[[str], Any], make: Any, verb: str
@@ -481,10 +505,14 @@ def test_timers_are_found_by_their_key_when_next_to_none_is_taken_to_be_open(
 
 def analyze(database: Database, table: str) -> None:
     """Tell PostgreSQL what the table is like, as it does by itself now and then."""
-    with database.reading("asking") as cursor:
-        url = cursor.connection.info.dsn  # type: ignore[attr-defined]
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url_of(database), autocommit=True) as connection:
         connection.execute(f"vacuum analyze {table}".encode())
+
+
+def url_of(database: Database) -> str:
+    """What its connections are to, in PostgreSQL's own words."""
+    with database.reading("asking") as cursor:
+        return str(cursor.connection.info.dsn)  # type: ignore[attr-defined]
 
 
 def rows_read(cursor: Any, table: str) -> int:

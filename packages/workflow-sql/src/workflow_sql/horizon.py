@@ -94,11 +94,12 @@ class ServerHorizon(Horizon):
 
     def __init__(self, tables: Tables) -> None:
         events, installation = tables.events.fullname, tables.installation.fullname
+        # Counted between two ends: of a table without statistics, which a new one is, PostgreSQL
+        # takes a third to be beyond one, and goes through it all.
         self._ahead = (
-            "select i.settled, i.role_changes, e.number, e.greatest"
-            f" from {installation} i"
-            f" cross join (select count(*) as number, max(id) as greatest from {events}"
-            " where id > ?) e"
+            "select i.settled, i.role_changes, e.greatest,"
+            f" (select count(*) from {events} where id > ? and id <= e.greatest)"
+            f" from {installation} i cross join (select max(id) as greatest from {events}) e"
         )
         self._walk = f"select id from {events} where id > ? order by id limit {_WALK}"
         self._keep = f"update {installation} set settled = ? where settled < ?"
@@ -113,7 +114,7 @@ class ServerHorizon(Horizon):
         with self._lock:
             while True:
                 cursor.execute(self._ahead, (self._settled,))
-                kept, role_changes, number, greatest = cursor.fetchone()
+                kept, role_changes, greatest, number = cursor.fetchone()
                 if kept <= self._settled:
                     break
                 # another process has come further, and what lies behind may be trimmed

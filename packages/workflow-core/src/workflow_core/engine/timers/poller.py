@@ -48,8 +48,8 @@ from workflow_core.ports import TimeoutStore
 
 __all__ = ["TimerPoller"]
 
-_LOOK = 1000  # due timers listed at once
-_PART = 250  # runs looked up at once: the first functions wait for no more than that
+_LOOK = 600  # due timers listed at once
+_PART = 200  # runs looked up at once: the first functions wait for no more than that
 _BATCH = 500  # verdicts committed at once
 _FRESH = 0.05  # seconds between a run's look-up and its function's start
 _SLOW = 0.005  # seconds after which a sync function is given a thread the next time
