@@ -265,14 +265,16 @@ def test_nothing_is_lost_or_doubled_when_the_server_needs_a_start_after_a_full_d
 def test_nothing_is_lost_when_the_server_ends_for_want_of_room_for_its_log(
     open_home: Callable[..., Database], hands: list[Hand], server: Server, told: Told
 ) -> None:
-    """It ends its processes over that, and itself where it cannot recover: so here in all runs.
+    """It refuses, or ends its processes over that, and itself where it cannot recover.
+
+    Which of these depends on whether it is this transaction or the log's writer that finds no room.
 
     Seen to fail with a connection that broke taken for a refusal for good.
     """
 
     def harm() -> None:
         server.fill_disk()
-        with pytest.raises(AdapterUnavailableError, match=r"the server ended it|or it broke"):
+        with pytest.raises(AdapterUnavailableError, match=NO_ROOM_FOR_THE_LOG):
             use_up_the_log(open_home())
         server.kill()
         server.free_disk()
@@ -281,6 +283,9 @@ def test_nothing_is_lost_when_the_server_ends_for_want_of_room_for_its_log(
     told(RECOVERY, move_all_while(hands, 40, harm))
     assert_nothing_lost(open_home(), hands)
     assert any(hand.troubles for hand in hands), "it was in the midst"
+
+
+NO_ROOM_FOR_THE_LOG = r"the server ended it|or it broke|has run out of something"
 
 
 def use_up_the_log(database: Database) -> None:
