@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,8 @@ import msgspec
 import pytest
 from workflow_core import Record, RecordQuery, RunState
 from workflow_core.discovery import embedded
+
+from tests.faults.freezing import freeze
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE = 90  # seconds after which something is lost, however slow the machine
@@ -168,6 +170,9 @@ def start(fleet: Fleet) -> Iterator[Start]:
         worker.clean_up()
 
 
+DIED = "a process died that had the run in hand"
+
+
 class Judge(Protocol):
     def __call__(
         self, database: Path, *, settings: Mapping[str, object] = {}
@@ -188,7 +193,7 @@ def judge(fleet: Fleet) -> Judge:
             assert store.list_outbox_events(["orders"], limit=10) == []
             query = RecordQuery(workflow="orders", limit=1000)
             runs: dict[str, Record] = {}
-            failed: Counter[str] = Counter()
+            failed, marked = Counter[str](), Counter[str]()
             while True:
                 page = store.list_records(query)
                 for record in page.items:
@@ -197,22 +202,28 @@ def judge(fleet: Fleet) -> Judge:
                     history = list(store.history(record.run_id))
                     assert [e.version for e in history] == list(range(1, record.version + 1))
                     failed[record.foreign_id] = sum(entry.attempts > 0 for entry in history)
+                    marked[record.foreign_id] = sum(
+                        not entry.attempts and entry.reason == DIED for entry in history
+                    )
                 if page.next is None:
                     break
                 query = query.replace(after=page.next)
         assert fleet.began <= runs.keys(), "an order that was acknowledged is lost"
         for record in runs.values():
-            assert_as_expected(record, failed[record.foreign_id])
+            assert_as_expected(record, failed[record.foreign_id], marked[record.foreign_id])
         assert set(fleet.did) == {visit for record in runs.values() for visit in visits(record)}
         return runs
 
     return judge
 
 
-def assert_as_expected(record: Record, failed: int) -> None:
+def assert_as_expected(record: Record, failed: int, marked: int) -> None:
     """The version too: one more or less would be a transition that is doubled or missing.
 
-    `failed`: versions that count an attempt; each attempt that began after a death is such a one.
+    Args:
+        record: the run as it ended.
+        failed: versions that count an attempt.
+        marked: those before an attempt that began after a death, and was not counted.
     """
     number = int(record.foreign_id.partition("-")[0])
     assert record.state is RunState.COMPLETED, record
@@ -220,7 +231,7 @@ def assert_as_expected(record: Record, failed: int) -> None:
     assert msgspec.json.decode(record.data) == {"number": number, "trail": trail}
     refused = number % 20 == 0
     assert record.status == (REFUSED if refused else SHIPPED)
-    assert record.version == 1 + len(trail) + failed
+    assert record.version == 1 + len(trail) + failed + marked
     assert failed or number % 7 or refused
 
 
@@ -246,28 +257,9 @@ def stopped() -> Stopped:
 
 @contextmanager
 def freeze_for_a_while(worker: Worker, database: Path) -> Iterator[None]:
-    """Frozen, but not while it writes: then nobody could, as with any holder of a file's lock."""
-    freeze(worker)
-    while not can_write(database, patience=0):
-        os.kill(worker.process.pid, signal.SIGCONT)
-        assert can_write(database, patience=60)
-        freeze(worker)
+    """Frozen, and goes on afterwards."""
+    freeze(worker.process.pid, database)
     try:
         yield
     finally:
         os.kill(worker.process.pid, signal.SIGCONT)
-
-
-def freeze(worker: Worker) -> None:
-    os.kill(worker.process.pid, signal.SIGSTOP)
-    os.waitid(os.P_PID, worker.process.pid, os.WSTOPPED)
-
-
-def can_write(database: Path, *, patience: float) -> bool:
-    with closing(sqlite3.connect(database, timeout=patience, isolation_level=None)) as connection:
-        try:
-            connection.execute("begin immediate")
-        except sqlite3.OperationalError:
-            return False
-        connection.execute("rollback")
-        return True

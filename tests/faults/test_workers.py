@@ -19,6 +19,7 @@ from workflow_core import Engine, WorkerState, WorkerView
 from workflow_sql import upgrade
 
 from tests.faults import serving_worker
+from tests.faults.freezing import freeze
 
 PATIENCE = 90  # seconds after which it never comes true, however slow the machine
 WORKER = Path(serving_worker.__file__)
@@ -49,6 +50,10 @@ class Fleet:
 
     def signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self._processes[name].pid, number)
+
+    def freeze(self, name: str) -> None:
+        file = self._url.removeprefix("sqlite:///")
+        freeze(self._processes[name].pid, None if file == self._url else Path(file))
 
     def stop(self, name: str) -> None:
         """In order."""
@@ -125,7 +130,7 @@ def test_frozen_worker_is_lost_until_it_goes_on(fleet: Fleet) -> None:
     """Seen to fail when the beats end with one that comes late: its roles alone make it live."""
     fleet.start("one", "two")
     fleet.wait_states(one=LIVE, two=LIVE)
-    fleet.signal("one", signal.SIGSTOP)
+    fleet.freeze("one")
     lost = fleet.wait_states(one=LOST, two=LIVE)["one"]
     fleet.signal("one", signal.SIGCONT)
     fleet.wait_states(one=LIVE, two=LIVE)

@@ -229,10 +229,9 @@ class Window:
     def begun_as(self, item: Item, event: Event) -> bool:
         """It stands for this event's version from now on; False: the entrance's end dropped it."""
         with self.lock:
-            if self._closing:
-                return False
-            self._in_hand.move(item, event)
-            return True
+            if not self._closing:
+                self._in_hand.move(item, event)
+            return not self._closing
 
     def finish(
         self,
@@ -274,17 +273,18 @@ class Window:
             lane.running[status] -= count
             self._work.notify()
 
-    def put_back(self, items: Sequence[Item]) -> None:
-        """They were not begun: look them up again later, before all others."""
+    def put_back(self, items: Sequence[Item]) -> bool:
+        """They were not begun: look them up again later, before all others. False: dropped."""
         with self.lock:
-            self._requeue(items)
+            return self._requeue(items)
 
-    def _requeue(self, items: Sequence[Item]) -> None:
+    def _requeue(self, items: Sequence[Item]) -> bool:
         if self._closing:
             self._in_hand.forget(items)
-            return
+            return False
         self._waiting.put_back(items)
         self._work.notify()
+        return True
 
     def postpone(self, item: Item, seconds: float) -> None:
         """Look it up again later: its record has not arrived yet, or its transaction was lost."""

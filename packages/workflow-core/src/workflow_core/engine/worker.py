@@ -84,7 +84,10 @@ class Worker(Process):
             return False
         claimed = len(chunk.pending)
         try:
-            records = self._suspects.write_ahead(chunk, self._look_up(chunk))
+            found = self._look_up(chunk)
+            records = self._suspects.write_ahead(chunk, found)
+            if records is not found:  # what is written ahead was not changed meanwhile
+                chunk.looked_up_at = self._clock.monotonic()
             if chunk.step.is_async:
                 self._start_bodies(chunk, records)
             else:
@@ -238,8 +241,8 @@ class Worker(Process):
                     self._bodies.start(body, partial(self._body_ended, item, execution))
 
     def _not_begun(self, items: Sequence[Item]) -> None:
-        self._window.put_back(items)
-        withdraw(items, self._journal)
+        if not self._window.put_back(items):
+            withdraw(items, self._journal)
 
     def _body_ended(
         self, item: Item, execution: Execution, answer: object, error: BaseException | None
