@@ -372,6 +372,54 @@ def test_stop_takes_back_the_marks_of_what_waits_behind_a_plain_function(cluster
         assert all(entry.attempts == 0 for entry in heirs.client.history(run_id))
 
 
+def test_stop_that_comes_while_an_attempt_is_counted_waits_for_nothing(
+    cluster: Cluster, heirs: Heirs, watch: Watch
+) -> None:
+    """Seen to fail when what was counted too late stayed in hand: the stop took its whole grace."""
+    runs = heirs.begin(one=1000)
+    member = heirs.kill_twice(forbids="commit")
+    serving = member.engine._serving
+    assert serving is not None
+
+    def close_between(call: str) -> None:
+        if call == "commit" and cluster.record(runs["one"]).attempts:
+            member.store.script.heal()
+            assert list(serving.window.close_entrance()) == []
+
+    member.store.script.heal()
+    member.store.script.after = close_between
+    cluster.driver.advance(20 * SECOND)
+    assert serving.window.in_hand() == []
+    assert watch.begun == []
+    assert state(cluster, runs["one"]) == (RunState.INITIATED, 0)
+
+
+def test_stop_that_comes_while_runs_are_marked_leaves_nothing_suspect(
+    cluster: Cluster, heirs: Heirs, watch: Watch
+) -> None:
+    """Seen to fail when what was dropped meanwhile kept its mark."""
+    runs = heirs.begin(one=30, two=30)
+    member = heirs.kill(forbids="commit")
+    serving = member.engine._serving
+    assert serving is not None
+
+    def close_between(call: str) -> None:
+        if call == "commit" and cluster.record(runs["one"]).reason:
+            member.store.script.heal()
+            serving.window.close_entrance()
+
+    member.store.script.heal()
+    member.store.script.after = close_between
+    cluster.driver.advance(20 * SECOND)
+    assert serving.window.in_hand() == []
+    assert watch.begun == []
+    for run_id in runs.values():
+        assert [entry.reason for entry in heirs.client.history(run_id)][-2:] == [
+            "a process died that had the run in hand",
+            "",
+        ]
+
+
 def test_suspect_whose_outcome_was_committed_is_dropped_uncounted(
     cluster: Cluster, heirs: Heirs, watch: Watch
 ) -> None:

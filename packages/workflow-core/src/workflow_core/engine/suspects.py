@@ -79,6 +79,8 @@ class Suspects:
                 _tell_refused(records[item], outcome)
             elif self._begins_as(item, write, write.record):
                 ahead[item] = write.record
+            else:  # a stop has dropped it meanwhile, which is to cost nothing
+                withdraw([item], self._journal)
         return {**records, **ahead}
 
     # -- counting ------------------------------------------------------------------------------
@@ -123,16 +125,14 @@ class Suspects:
             _tell_refused(record, outcome)
             return record
         counted = write.record.replace(attempts=attempts, last_error=record.last_error)
-        return counted if self._begins_as(item, write, counted) else None
+        self._begins_as(item, write, counted)  # a stop does not reach it here: it is put back then
+        return counted
 
     def _begins_as(self, item: Item, write: Write, record: Record) -> bool:
-        """Its body is to run on this record; False: a stop came before it, which costs nothing."""
+        """Its body is to run on this record; False: a stop has come before it."""
         item.counted = record
         (filed,) = write.events
-        if self._window.begun_as(item, filed.event):
-            return True
-        withdraw([item], self._journal)
-        return False
+        return self._window.begun_as(item, filed.event)
 
 
 def withdraw(items: Iterable[Item], journal: Journal) -> None:
