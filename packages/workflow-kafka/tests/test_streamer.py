@@ -425,6 +425,10 @@ class AmidRebalance(Consumer):
         self.refused *= 2
         return super().poll(timeout)
 
+    def unsubscribe(self) -> None:
+        self.refused *= 2  # from here on polling waits for no rebalance
+        super().unsubscribe()
+
 
 def test_nothing_is_suspect_when_its_holder_left_in_the_midst_of_a_rebalance(
     open_streamer: OpenStreamer, monkeypatch: pytest.MonkeyPatch

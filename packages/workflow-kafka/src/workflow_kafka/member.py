@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from confluent_kafka import (
@@ -45,7 +46,8 @@ _COMMIT_EVERY = 1.0  # seconds
 _FULL = 1.0  # seconds without room after which the partitions are paused
 _ANSWER = 5.0  # seconds for the answer to a question about offsets
 _AHEAD = 4_096  # offsets beyond what was received that a mark covers
-_RESIGN = 4.0  # seconds for a rebalance to end, in the midst of which nobody can resign
+_RESIGN = 4.0  # seconds for a rebalance to end, in the midst of which nobody can resign or leave
+_MOMENT = 0.01  # seconds without news after which there is none
 _SETTLED = 2.0  # seconds beyond the hand-over after which a rebalance is over, whoever is slow
 _AGAIN_AFTER = 1.0  # seconds before a client that failed for good is made anew
 _TOPICS_EVERY = 5.0  # seconds between two attempts to make topics that have vanished
@@ -159,8 +161,9 @@ class Member(Generic[T]):
                 self._round(consumer)
             self._resign(consumer)
         finally:
+            self._leave(consumer)
             self._consumer = None
-            consumer.close()  # which has what we hold revoked, and leaves the group
+            consumer.close()
 
     def _round(self, consumer: Consumer) -> None:
         room = self._inbox.room(0.0 if self._paused else _FULL)
@@ -185,6 +188,19 @@ class Member(Generic[T]):
             if time.monotonic() >= end:
                 return
             consumer.poll(_POLL)
+
+    def _leave(self, consumer: Consumer) -> None:
+        """Have all revoked before the client is closed: a rebalance must not end within ``close``.
+
+        Its callbacks ask the library's own thread, which may answer no more by then; they wait with
+        Python's lock held, so the process stands still for ever (librdkafka 2.16; issue 4884).
+        """
+        end = time.monotonic() + _RESIGN
+        with suppress(KafkaException):
+            consumer.unsubscribe()
+            while consumer.poll(_MOMENT) is not None or consumer.assignment():
+                if time.monotonic() >= end:
+                    return
 
     def _receive(self, consumer: Consumer, wait: float, limit: int) -> list[Message]:
         """Wait for the first, then take what is there."""
@@ -258,7 +274,8 @@ class Member(Generic[T]):
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._changed("assigned", assigned)
         partitions: list[Partition] = []
-        starts = assigned
+        # once closed nothing is begun with: where all stop for each change, nothing is taken
+        starts = assigned if self._is_cooperative or not self._inbox.is_closed else []
         if assigned and not self._inbox.is_closed:  # else the marks there are for others to read
             partitions = self._inbox.assign(self._places(consumer, assigned))
             starts = [TopicPartition(*each.key, each.next) for each in partitions]
