@@ -39,6 +39,17 @@ def test_sorted_keys_walk_like_a_sorted_list_when_keys_come_and_go(seed: int) ->
     assert list(keys.after(None)) == list(keys.before(None)) == []
 
 
+def test_sorted_keys_keep_nothing_of_what_has_come_and_gone() -> None:
+    """Seen to fail with lists that were noted as changed and never forgotten: there were 1,000."""
+    keys: SortedKeys[str] = SortedKeys()
+    elsewhere = []
+    for number in range(1_000):
+        keys.add(f"{number:05}")
+        keys.discard(f"{number:05}")
+        elsewhere.append([number])  # where the list of keys was: the next one is somewhere else
+    assert len(keys._changed) <= 1
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_agenda_tells_what_is_due_like_a_plain_list_when_things_are_hidden(seed: int) -> None:
     """Seen to fail when ``hide`` forgets the due time, and when dead heap entries are believed."""

@@ -20,12 +20,12 @@ PARTITIONS = 16
 """Partitions per topic; so many shards at most."""
 
 _UNREAD_AGE = timedelta(hours=1)  # a topic without a consumer keeps its events so long …
-_UNREAD_MOST = 4_096  # … and so many per partition
+_UNREAD_MOST = 1_024  # … and so many per partition: some 10 MB a topic, with half a kB an event
 _CONSUMER_LIFE = timedelta(days=7)  # a name without an open receiver keeps its cursors so long
-_TRIM_EVERY = 1024  # events of a partition between two attempts to trim it
+_TRIM_EVERY = 256  # events of a partition between two attempts to trim it
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def partition_of(run_id: str) -> int:
     """Where the run's events go: FNV-1a of 32 bits, the same in every process and for ever."""
     digest = 0x811C9DC5

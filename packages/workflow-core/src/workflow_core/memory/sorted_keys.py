@@ -83,6 +83,7 @@ class SortedKeys(Generic[K]):
             self._greatest[at] = chunk[-1]
         else:
             del self._chunks[at], self._greatest[at]
+            self._changed.discard(id(chunk))  # where keys come and go there may never be a split
 
     def after(self, key: K | None) -> Iterator[K]:
         """Upwards from the first key greater than this one; None: from the first of all."""
