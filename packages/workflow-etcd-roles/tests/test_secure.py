@@ -32,6 +32,8 @@ class SecureEtcd:
     folder: Path
     port: int
     tools: Tools
+    asks_back: bool = False
+    """Whether its clients have to show a certificate too."""
 
     @property
     def settings(self) -> EtcdSettings:
@@ -52,6 +54,8 @@ class SecureEtcd:
         command += ["--listen-peer-urls", "http://127.0.0.1:0", "--log-level", "error"]
         command += ["--cert-file", certificate, "--key-file", str(self.folder / "server.key")]
         command += ["--auth-token-ttl", str(TOKEN_LIFE)]
+        if self.asks_back:
+            command += ["--client-cert-auth", "--trusted-ca-file", str(self.folder / "ca.pem")]
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -74,8 +78,7 @@ class SecureEtcd:
 
 
 @pytest.fixture
-def secure(tmp_path: Path, etcd_server: object, until: Callable[..., None]) -> SecureEtcd:
-    """Made ready once; the test starts it."""
+def tools(tmp_path: Path) -> Tools:
     tools = Tools(tmp_path)
     try:
         tools.need("etcd"), tools.need("etcdctl"), tools.need("openssl")
@@ -83,6 +86,14 @@ def secure(tmp_path: Path, etcd_server: object, until: Callable[..., None]) -> S
         if os.environ.get("CI"):
             pytest.fail(f"skipped, which CI does not allow: {error}", pytrace=False)
         pytest.skip(str(error))
+    return tools
+
+
+@pytest.fixture
+def secure(
+    tmp_path: Path, etcd_server: object, tools: Tools, until: Callable[..., None]
+) -> SecureEtcd:
+    """Made ready once; the test starts it."""
     certify(tmp_path, tools)
     etcd = SecureEtcd(tmp_path, free_ports(1)[0], tools)
     with etcd.running():
@@ -124,6 +135,24 @@ def test_roles_are_kept_with_tls_and_passwords_over_expired_tokens_and_a_restart
             assert [each.role for each in two.acquire(["role"], LONG)] == ["role"]
             one.close()
             two.close()
+
+
+def test_own_certificate_is_shown_where_etcd_asks_for_one(
+    tmp_path: Path, etcd_server: object, tools: Tools
+) -> None:
+    certify(tmp_path, tools)
+    etcd = SecureEtcd(tmp_path, free_ports(1)[0], tools, asks_back=True)
+    stranger = replace(etcd.settings, user="", password=None)
+    known = replace(
+        stranger, cert_file=tmp_path / "server.crt", key_file=tmp_path / "server.key"
+    )
+    with etcd.running():
+        with member(known, "one") as one:
+            assert one.acquire(["role"], LONG)
+            one.close()
+        stranger = replace(stranger, request_timeout=timedelta(milliseconds=500))
+        with member(stranger, "two") as two, pytest.raises(AdapterUnavailableError):
+            two.try_acquire("role")
 
 
 def test_what_is_refused_is_said_without_a_secret(secure: SecureEtcd) -> None:

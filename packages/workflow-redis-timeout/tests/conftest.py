@@ -195,11 +195,16 @@ class StartRedis:
         return self._started([self._program, *words], port, folder)
 
     def sentinel(self, lines: Sequence[str]) -> RedisProcess:
-        """A Sentinel with this configuration, which it rewrites as it goes."""
+        """A Sentinel with this configuration, which it rewrites as it goes.
+
+        With a certificate it listens for nothing but TLS, as a server does.
+        """
         (port,) = free_ports(1)
         folder = self._new_folder()
         file = folder / "sentinel.conf"
-        text = "\n".join([f"port {port}", "bind 127.0.0.1", f"dir {folder}", *lines, ""])
+        is_encrypted = any(line.startswith("tls-cert-file") for line in lines)
+        listen = ["port 0", f"tls-port {port}"] if is_encrypted else [f"port {port}"]
+        text = "\n".join([*listen, "bind 127.0.0.1", f"dir {folder}", *lines, ""])
         file.write_text(text, encoding="ascii")
         return self._started([self._program, str(file), "--sentinel"], port, folder)
 

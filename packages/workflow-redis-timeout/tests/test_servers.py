@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from redis import Redis
 from workflow_adaptertest.servers import Space
 from workflow_adaptertest.servers.kinds.certificates import certify
 from workflow_adaptertest.servers.place import Tools
+from workflow_adaptertest.servers.ports import free_ports
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
 from workflow_core.ports import Secret
 from workflow_redis_timeout import RedisTimeoutStore
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tests.conftest import Make, OpenStore, StartRedis
 
 BRIEFLY = timedelta(milliseconds=50)
+PATIENTLY = timedelta(minutes=1)
 
 # what the documentation says that a user needs, and nothing else
 RIGHTS = (
@@ -72,6 +75,62 @@ def test_store_works_over_tls_when_the_certificate_is_trusted(
     assert not isinstance(strange.value, AdapterUnavailableError), "no patience would help"
     with pytest.raises(ConfigurationError, match=r"nowhere\.pem"):
         open_at(url, ca_file=tmp_path / "nowhere.pem")
+
+
+def test_store_works_over_tls_through_sentinels(
+    start_redis: StartRedis, open_at: OpenStore, make: Make, tools: Tools, tmp_path: Path
+) -> None:
+    """Seen to fail with Sentinels that are asked in plain."""
+    files = encryption(tmp_path, tools)
+    primary = start_redis(**files)
+    sentinel = start_redis.sentinel(
+        [
+            *(f"{name.replace('_', '-')} {value}" for name, value in files.items()),
+            "tls-replication yes",
+            f"sentinel monitor shop 127.0.0.1 {primary.port} 1",
+        ]
+    )
+    url = f"rediss+sentinel://127.0.0.1:{sentinel.port}/shop"
+    assert works(open_at(url, **trusted(tmp_path)), make)
+
+
+def test_store_works_over_tls_on_a_cluster(
+    start_redis: StartRedis, open_at: OpenStore, make: Make, tools: Tools, tmp_path: Path
+) -> None:
+    """Seen to fail with nodes that are asked in plain. One node, with all the slots."""
+    files = encryption(tmp_path, tools)
+    (bus,) = free_ports(1)
+    node = start_redis(cluster_enabled="yes", cluster_port=bus, tls_cluster="yes", **files)
+    client: Any = node.client(ssl=True, ssl_ca_certs=tmp_path / "ca.pem", **own(tmp_path))
+    with closing(client):
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+    url = f"rediss+cluster://127.0.0.1:{node.port}"
+    assert works(open_at(url, **trusted(tmp_path)), make)
+
+
+def encryption(folder: Path, tools: Tools) -> dict[str, str]:
+    """A server's options; it asks its clients for a certificate too."""
+    certify(folder, tools)
+    both = str(folder / "server.pem")
+    return {
+        "tls_cert_file": both,
+        "tls_key_file": both,
+        "tls_ca_cert_file": str(folder / "ca.pem"),
+    }
+
+
+def trusted(folder: Path) -> dict[str, Any]:
+    """A store's settings for such a server."""
+    return {
+        "ca_file": folder / "ca.pem",
+        "certificate_file": folder / "server.pem",
+        "retry_for": PATIENTLY,
+    }
+
+
+def own(folder: Path) -> dict[str, Any]:
+    """The same for a client of the library's."""
+    return {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.pem"}
 
 
 def test_store_works_over_a_socket(
