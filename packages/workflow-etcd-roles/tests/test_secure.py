@@ -140,12 +140,11 @@ def test_roles_are_kept_with_tls_and_passwords_over_expired_tokens_and_a_restart
 def test_own_certificate_is_shown_where_etcd_asks_for_one(
     tmp_path: Path, etcd_server: object, tools: Tools
 ) -> None:
+    """Seen to fail where the certificate is read and not shown."""
     certify(tmp_path, tools)
     etcd = SecureEtcd(tmp_path, free_ports(1)[0], tools, asks_back=True)
     stranger = replace(etcd.settings, user="", password=None)
-    known = replace(
-        stranger, cert_file=tmp_path / "server.crt", key_file=tmp_path / "server.key"
-    )
+    known = replace(stranger, cert_file=tmp_path / "server.crt", key_file=tmp_path / "server.key")
     with etcd.running():
         with member(known, "one") as one:
             assert one.acquire(["role"], LONG)
