@@ -89,7 +89,10 @@ class JsonCodec(Generic[DataT]):
         return encoded
 
     def _told(self, error: Exception, what: str) -> str:
-        why = self._format.explain(error) or type(error).__name__
+        if isinstance(error, UnicodeEncodeError):
+            why = "a text in it holds half of a surrogate pair, which is no text"
+        else:
+            why = self._format.explain(error) or type(error).__name__
         return f"{what} {self._name}: {why}"
 
 

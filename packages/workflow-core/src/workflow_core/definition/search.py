@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, TypeVar, is_typeddict
 
 from workflow_core.errors import DefinitionError, InputError, PayloadError
 from workflow_core.model import Between, SearchValue, Wanted
+from workflow_core.model.texts import is_storable
 
 __all__ = ["Attributes", "Declared", "check_wanted"]
 
@@ -172,7 +173,7 @@ def _stored(value: object) -> SearchValue:
             f"a text of {len(value)} characters cannot be searched for",
             hint=f"Cut it to {_TEXT_LIMIT}",
         )
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_storable(value):
         raise InputError("a text with NUL characters or lone surrogates cannot be searched for")
     return value
 

@@ -35,6 +35,7 @@ from workflow_core.errors import (
 )
 from workflow_core.logs import About
 from workflow_core.model import Record, RunState
+from workflow_core.model.texts import checked_text
 from workflow_core.ports import Write
 
 __all__ = ["Call"]
@@ -217,11 +218,10 @@ def _check(callback: object, run_id: object, payload: object) -> None:
             f"a callback is wanted here, not a value of type {type(callback).__name__}",
             hint="Give what @workflow.callback(…) left under the function's name",
         )
-    if not isinstance(run_id, str):
-        raise InputError(f"a run id is a text, not a {type(run_id).__name__}")
+    told = checked_text(run_id, "a run id")
     callback.workflow.check()
     try:
         callback.step.check_payload(payload)
     except PayloadError as error:
-        error.workflow, error.run_id = callback.workflow.name, run_id
+        error.workflow, error.run_id = callback.workflow.name, told
         raise

@@ -38,6 +38,7 @@ from workflow_core.errors import (
     WorkflowError,
 )
 from workflow_core.model import HistoryEntry, RunState
+from workflow_core.model.texts import checked_text
 
 if TYPE_CHECKING:
     from workflow_core.engine.aio import AsyncEngine
@@ -165,6 +166,7 @@ class Client(
         """
         ledger = self._ledger(connection)
         check_workflow(workflow)
+        checked_text(run_id, "a run id")
         return view(workflow, run_id, ledger.lookup([run_id]).get(run_id))
 
     def live_run(
@@ -177,6 +179,7 @@ class Client(
         """
         ledger = self._ledger(connection)
         check_workflow(workflow)
+        checked_text(foreign_id, "a foreign id")
         record = ledger.latest(workflow.name, foreign_id)
         if not record.state.is_live:
             raise RunNotFoundError(
@@ -228,6 +231,7 @@ class Client(
                 hint="Others see what it wrote only once it has committed: wait in a later step",
             )
         check_workflow(workflow)
+        checked_text(run_id, "a run id")  # all that are waited for are asked for at once
         if status is None:
             return self._waiter.ask(run_id, ended(workflow, run_id))
         return self._waiter.ask(run_id, reached(workflow, run_id, workflow.parse_status(status)))
@@ -245,8 +249,14 @@ class Client(
         return self._await(self.expect(workflow, run_id, None), workflow, run_id, None, timeout)
 
     def history(self, run_id: str) -> Sequence[HistoryEntry]:
-        """Every version of a run that the store keeps, oldest first."""
+        """Every version of a run that the store keeps, oldest first.
+
+        Raises:
+            RunNotFoundError: no such run.
+            InputError: no run can have this id.
+        """
         self._check_open()
+        checked_text(run_id, "a run id")
         return self._core.store.history(run_id)
 
     # -- steering ------------------------------------------------------------------------------

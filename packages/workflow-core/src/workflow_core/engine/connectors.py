@@ -35,6 +35,7 @@ from workflow_core.model import (
     RunState,
     names,
 )
+from workflow_core.model.texts import checked_text
 from workflow_core.ports import ConnectorSource, EventStreamer, Receiver, Shards
 
 if TYPE_CHECKING:
@@ -155,7 +156,10 @@ class ConnectorOutlet(Outlet):
 
     def _call(self, call: Call) -> None:
         workflow = call.callback.workflow
-        run_id = call.run_id or self._store.latest(workflow.name, call.foreign_id).run_id
+        run_id = call.run_id
+        if not run_id:
+            foreign_id = checked_text(call.foreign_id, "a foreign id")
+            run_id = self._store.latest(workflow.name, foreign_id).run_id
         try:
             self._verbs.callback(call.callback, run_id, call.payload)
         except NotAtStatusError:

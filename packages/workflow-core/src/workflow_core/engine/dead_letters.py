@@ -40,6 +40,7 @@ from workflow_core.model import (
     SortOrder,
     names,
 )
+from workflow_core.model.texts import checked_text
 from workflow_core.ports import Clock, RecordStore, Write
 
 if TYPE_CHECKING:
@@ -81,13 +82,16 @@ class DeadLetterVerbs:
             limit: at most so many; 1 or more.
 
         Raises:
-            InputError: ``after`` is none of the store's, or ``limit`` is less than one.
+            InputError: ``after`` is none of the store's, ``limit`` is less than one, or no letter
+                can be about such a text.
             AdapterUnavailableError: no answer.
         """
         self._check_open()
         name = _name_of(workflow)
         if limit < 1:
             raise InputError(f"limit must be 1 or more, not {limit}")
+        checked_text(name, "a workflow's name")
+        checked_text(about or "", "what a letter is about")
         page = self._core.store.list_records(
             RecordQuery(
                 workflow=names.dead_letters(name),

@@ -28,6 +28,7 @@ from workflow_core.errors import (
     WorkflowError,
 )
 from workflow_core.model import Record, RunState, Value
+from workflow_core.model.texts import checked_text
 from workflow_core.ports import Write
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class DeletionVerb:
         self._check_open()
         check_workflow(workflow)
         workflow.check()
+        checked_text(run_id, "a run id")
         record = self._empty(workflow, run_id, who, why)
         erasure = patiently(lambda: erase_beside(self._core, workflow, record), self._manual)
         at = patiently(self._core.store.now, self._manual)

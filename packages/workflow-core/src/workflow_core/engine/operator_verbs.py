@@ -16,6 +16,7 @@ from workflow_core.engine.steering import by
 from workflow_core.engine.transition import clean_text
 from workflow_core.engine.triggers import Triggers
 from workflow_core.model import RecordQuery
+from workflow_core.model.texts import checked_text
 
 if TYPE_CHECKING:
     from workflow_core.engine.client import Client
@@ -112,6 +113,7 @@ class OperatorVerbs:
         """
         ledger = self._ledger(connection)
         check_workflow(workflow)
+        checked_text(run_id, "a run id")
         old = view(workflow, run_id, ledger.lookup([run_id]).get(run_id))
         told = {"begun again from": run_id, "begun again by": clean_text(who)}
         if why:

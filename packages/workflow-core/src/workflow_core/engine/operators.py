@@ -9,6 +9,7 @@ from workflow_core.engine.decisions import Decide, Decisions, check_live
 from workflow_core.engine.ledger import Ledger
 from workflow_core.errors import RunNotFoundError, VersionConflictError, WorkflowError
 from workflow_core.model import Record, RunState, names
+from workflow_core.model.texts import checked_text
 
 __all__ = ["Operators"]
 
@@ -47,6 +48,7 @@ class Operators:
         is_done: Callable[[Record], bool] = lambda record: False,
     ) -> Record:
         """`is_done`: whether a write whose answer was lost must have taken effect."""
+        checked_text(run_id, "a run id")
         lost: WorkflowError | None = None
         is_unsure = False
         for _ in range(_TRIES):

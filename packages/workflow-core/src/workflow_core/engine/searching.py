@@ -8,6 +8,7 @@ from workflow_core.definition import Workflow
 from workflow_core.definition.search import check_wanted
 from workflow_core.errors import InputError, NotSupportedError
 from workflow_core.model import Record, RecordQuery
+from workflow_core.model.texts import checked_text
 from workflow_core.ports import Capability, RecordStore, Write
 
 __all__ = ["checked_query", "searchable"]
@@ -36,9 +37,14 @@ def checked_query(store: RecordStore, query: RecordQuery) -> RecordQuery:
     """The query as the store can take it.
 
     Raises:
-        InputError: a search attribute that no run can have, or no workflow beside it.
+        InputError: a name, an id or a search attribute that no run can have, or attributes without
+            their workflow.
         NotSupportedError: the store offers no SEARCH.
     """
+    checked_text(query.workflow or "", "a workflow's name")
+    checked_text(query.foreign_id or "", "a foreign id")
+    for run_id in query.run_ids or ():
+        checked_text(run_id, "a run id")
     if not query.search:
         return query if query.search is None else query.replace(search=None)
     if Capability.SEARCH not in store.capabilities:

@@ -19,6 +19,7 @@ from workflow_core.errors import (
     WorkflowError,
 )
 from workflow_core.model import Work, WorkKind, names, uuid_from_key
+from workflow_core.model.texts import checked_text, is_storable
 from workflow_core.ports import Write
 
 __all__ = ["Triggers"]
@@ -140,7 +141,7 @@ class Triggers:
         key = trigger.idempotency_key
         if key is None:
             return self._core.identity.uuid()
-        if not key or not _is_storable(key):
+        if not key or not is_storable(key):
             raise InputError(
                 "an idempotency key is a text, not empty, without NUL characters and surrogates",
                 workflow=workflow.name,
@@ -188,7 +189,7 @@ def _first_status(workflow: Workflow[Any, Any], trigger: Trigger[Any]) -> int:
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    if not all(_is_storable(text) for header in headers.items() for text in header):
+    if not all(is_storable(text) for header in headers.items() for text in header):
         raise InputError("headers are texts by text, without NUL characters and surrogates")
     return dict(headers)
 
@@ -207,22 +208,6 @@ def check_foreign_id(foreign_id: object) -> None:
     Raises:
         InputError: no text, empty, over 255 characters, or with a NUL or a lone surrogate in it.
     """
-    if not isinstance(foreign_id, str):
-        raise InputError(f"a foreign id is a text, not a {type(foreign_id).__name__}")
-    if not 0 < len(foreign_id) <= _TEXT_LIMIT:
-        raise InputError(
-            f"a foreign id has 1 to {_TEXT_LIMIT} characters, this one has {len(foreign_id)}"
-        )
-    if not _is_storable(foreign_id):
-        raise InputError("a foreign id must not hold NUL characters or lone surrogates")
-
-
-def _is_storable(text: object) -> bool:
-    """Whether every store can keep it exactly."""
-    if not isinstance(text, str) or "\0" in text:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    length = len(checked_text(foreign_id, "a foreign id"))
+    if not 0 < length <= _TEXT_LIMIT:
+        raise InputError(f"a foreign id has 1 to {_TEXT_LIMIT} characters, this one has {length}")

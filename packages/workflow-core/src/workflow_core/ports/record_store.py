@@ -42,7 +42,8 @@ class RecordStore(Adapter, ABC):
     The store stamps, by its own clock: ``created_at`` on insert and never again, ``updated_at`` on
     each write, ``entered_at`` where ``entered_version == version`` and else keeps it,
     ``next_try_at`` from ``retry_in``. Microseconds are kept. Texts are compared exactly: case,
-    accents and trailing spaces count.
+    accents and trailing spaces count. None that the engine gives it, to keep or to look for, holds
+    a NUL or half of a surrogate pair.
     """
 
     # -- to be written -------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from workflow_core.engine.why.surroundings import Surroundings
 from workflow_core.engine.why.values import Cause, Reason, Why
 from workflow_core.errors import InputError, RunNotFoundError
 from workflow_core.model import Record, RunState, names
+from workflow_core.model.texts import checked_text
 
 if TYPE_CHECKING:
     from workflow_core.engine.client import Client
@@ -81,6 +82,7 @@ class WhyVerb:
         self._check_open()
         if workflow is not None:
             check_workflow(workflow)
+        checked_text(run_id, "a run id")
         record = self._found(run_id, workflow)
         why = self._look(record, workflow, pool)
         for _ in range(_LOOKS):  # what was found in between two versions may fit neither
