@@ -153,6 +153,30 @@ def test_reader_who_has_had_enough_is_no_mistake(shop: Shop, words: list[str]) -
     assert (answer.code, answer.err) == (Exit.OK, "")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["runs", "list"], ["runs", "list", "--json"], ["check"], ["check", "--json"]],
+)
+def test_output_that_cannot_be_written_is_told(shop: Shop, words: list[str]) -> None:
+    """On a full disk. Seen to fail with 70, a mistake of ours.
+
+    The two that end with an answer of their own (`check`) write it as late as they end.
+    """
+    where = [] if words == ["--help"] else ["--embedded", shop.file]
+    answer = process(shop, *words, *where, shell='exec "$@" >/dev/full')
+    assert answer.code == Exit.UNWRITTEN
+    told = json.loads(answer.err)["message"] if "--json" in words else answer.err
+    assert "the output cannot be written: No space left on device; what was done is done" in told
+    assert "Traceback" not in answer.err
+
+
+def test_message_that_cannot_be_written_leaves_the_exit_code(shop: Shop) -> None:
+    """Seen to fail with 70, and 1."""
+    full = 'exec "$@" 2>/dev/full'
+    assert process(shop, "why", "nonsense", "--embedded", shop.file, shell=full).code == 3
+    assert process(shop, "bogus", shell=full).code == Exit.USAGE
+
+
 @pytest.mark.parametrize(("closed", "code"), [(">&-", Exit.OK), ("2>&-", Exit.NOT_FOUND)])
 def test_closed_stream_is_no_mistake(shop: Shop, closed: str, code: Exit) -> None:
     """Seen to fail with 70 and 1."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
-from workflow_ctl.base import Group, tell_json, unexpected
+from workflow_ctl.base import Group, say, tell_json, unexpected
 from workflow_ctl.commands.acting import callback, trigger
 from workflow_ctl.commands.guarding import guard
 from workflow_ctl.commands.letters import letters
@@ -27,35 +28,53 @@ from workflow_ctl.exits import Exit
 
 __all__ = ["cli", "main"]
 
+_UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _CODES = "\n".join(f"  {code.value:<4}{code.name.lower().replace('_', ' ')}" for code in Exit)
 
 
 class _Root(Group):
-    """Where the reader of its output has had enough, as `head` has, that is no mistake."""
+    """Where the output ends before the command does, that is no mistake of ours."""
 
     def make_context(self, *words: Any, **more: Any) -> click.Context:
-        with _readers_may_leave():
+        with _output_may_end():
             return super().make_context(*words, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _readers_may_leave():
+        with _output_may_end():
             return super().invoke(ctx)
 
 
+class OutputError(click.ClickException):
+    """What was to be told cannot be written."""
+
+
 @contextmanager
-def _readers_may_leave() -> Iterator[None]:
+def _output_may_end() -> Iterator[None]:
+    """Its reader may leave, as `head` does, and its disk may be full."""
     try:
-        yield
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit) as end:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except (OSError, SystemExit) as end:
         # rich ends the process by itself, with a code that is an answer of ours
-        if not isinstance(end, BrokenPipeError) and not isinstance(
-            end.__context__, BrokenPipeError
-        ):
+        cause = end if isinstance(end, OSError) else end.__context__
+        if not isinstance(cause, OSError) or not _is_of_output(cause):
             raise
-        # what is left to be flushed is not missed
+        # what is left to be flushed is not missed, or could not be written either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise click.exceptions.Exit(Exit.OK) from end
+        if not isinstance(cause, BrokenPipeError):
+            raise OutputError(
+                f"the output cannot be written: {cause.strerror}; what was done is done"
+            ) from end
+        before = cause.__context__
+        code = before.exit_code if isinstance(before, click.exceptions.Exit) else Exit.OK
+        raise click.exceptions.Exit(code) from end
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Not of a file that was to be opened: such errors name it."""
+    return error.filename is None and error.errno in _UNWRITABLE
 
 
 @click.group(
@@ -108,14 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.Abort as end:
         if isinstance(end.__cause__, KeyboardInterrupt):
             sys.exit(_interrupted())
-        sys.stderr.write("Aborted: nothing more was done.\n")
+        say("Aborted: nothing more was done.")
         sys.exit(Exit.NO)
     except click.ClickException as error:
-        if as_json:
-            tell_json(error, error.format_message())
-        else:
-            error.show()
-        sys.exit(Exit.USAGE)
+        with suppress(OSError):
+            if as_json:
+                tell_json(error, error.format_message())
+            else:
+                error.show()
+        sys.exit(Exit.UNWRITTEN if isinstance(error, OutputError) else Exit.USAGE)
     except KeyboardInterrupt:
         sys.exit(_interrupted())
     except Exception as error:
@@ -125,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _interrupted() -> Exit:
-    sys.stderr.write("Interrupted: what was done so far is done.\n")
+    say("Interrupted: what was done so far is done.")
     return Exit.INTERRUPTED
 
 

@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ __all__ = [
     "defined",
     "in_session",
     "pairs",
+    "say",
     "tell_json",
     "unexpected",
 ]
@@ -162,13 +164,19 @@ def _tell(error: WorkflowError, as_json: bool) -> None:
         )
         return
     for line in str(error).split("\n"):
-        sys.stderr.write(f"{plain(line)}\n")
+        say(plain(line))
+
+
+def say(line: str) -> None:
+    """One line on standard error; where that is full the exit code has to do."""
+    with suppress(OSError):
+        sys.stderr.write(f"{line}\n")
 
 
 def tell_json(error: Exception, message: str, **more: object) -> None:
     """One line on standard error for programs; what is empty is left out."""
     told = {"error": type(error).__name__, "message": message, **more}
-    sys.stderr.write(json.dumps({key: value for key, value in told.items() if value}) + "\n")
+    say(json.dumps({key: value for key, value in told.items() if value}))
 
 
 def unexpected(error: Exception, *, as_json: bool) -> Exit:
@@ -176,9 +184,9 @@ def unexpected(error: Exception, *, as_json: bool) -> Exit:
     if as_json:
         tell_json(error, str(error))
         return Exit.FAILED
-    sys.stderr.write(
-        f"workflow: {type(error).__name__}: {plain(error)}\n"
-        "This is a mistake of the command or of an adapter; --traceback before the command "
-        "tells where.\n"
+    say(f"workflow: {type(error).__name__}: {plain(error)}")
+    say(
+        "This is a mistake of the command or of an adapter; --traceback before the command tells"
+        " where."
     )
     return Exit.FAILED

@@ -37,6 +37,8 @@ class Exit(IntEnum):
     """Some of many were refused, or work was abandoned at a stop; the output says which."""
     FAILED = 70
     """A mistake of ours, or of an adapter's."""
+    UNWRITTEN = 74
+    """Its output could not be written, as on a full disk; what the command did is done."""
     INTERRUPTED = 130
 
 
