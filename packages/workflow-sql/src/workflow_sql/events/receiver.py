@@ -247,7 +247,7 @@ class SqlReceiver(Receiver[Event]):
     def _forked(self) -> None:
         """The receiver is the parent's; what the child inherited of it is closed."""
         self._closed = True
-        self._lock = threading.Lock()
+        self._closing, self._lock = threading.Lock(), threading.Lock()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from workflow_core.errors import AdapterUnavailableError
+from workflow_core.ports import in_forked_child
 
 from workflow_sql.database import Database
 from workflow_sql.dialects import Cursor
@@ -37,7 +38,8 @@ class Trimming:
         self._after = trim_after
         self._next_look = 0
         self._up_to: dict[Lane, int] = {}
-        self._turn = threading.Lock()
+        self._begin()
+        in_forked_child(self._begin)
         self._warned: set[str] = set()
         tables = database.tables
         self._events = tables.events.fullname
@@ -60,6 +62,9 @@ class Trimming:
             f"select id from {self._events} where topic = ? and part = ? and id <= ?"
             " order by id limit ?"
         )
+
+    def _begin(self) -> None:
+        self._turn = threading.Lock()
 
     def trim_if_due(self) -> None:
         """Do a small part of the work, if there is any and no other process does it."""
