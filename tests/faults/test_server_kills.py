@@ -8,13 +8,17 @@ environment makes it twelve and more.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import create_engine, make_url
 from workflow_sql import upgrade
+
+from tests.faults import worker
 
 if TYPE_CHECKING:
     from workflow_adaptertest.servers import Space
@@ -22,6 +26,11 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Fleet, Judge, Start
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "42"))
+DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+}
 UNUSED = Path("unused.db")  # workers take a file, and then the url instead
 
 
@@ -36,20 +45,9 @@ def test_orders_end_once_on_a_server_when_processes_are_killed_at_any_moment(
     record_property: Callable[[str, Any], None],
 ) -> None:
     """Seen to fail when events are sent in a transaction of their own: runs are left behind."""
-    space: Space = request.getfixturevalue(f"{server}_space")
-    upgrade(str(space.url))
-    settings = {"adapters.sql.url": str(space.url)}
+    settings = settings_on(request.getfixturevalue(f"{server}_space"))
     lives = max(1, KILLS // (10 * processes))
-
-    def be_hunted(place: int) -> None:
-        for life in range(lives):
-            worker = start(UNUSED, hunted=f"{place}-{life}", settings=settings)
-            while (line := worker.hear()) != "now":
-                assert line.startswith("began"), line
-            worker.kill()
-
-    with ThreadPoolExecutor(processes) as places:
-        list(places.map(be_hunted, range(processes)))
+    hunt(start, settings, processes, lives)
     last = start(UNUSED, settings=settings)
     last.settle()
     last.end()
@@ -64,3 +62,56 @@ def test_orders_end_once_on_a_server_when_processes_are_killed_at_any_moment(
         record_property(name, figure)
     print(figures)
     assert len(runs) >= lives  # else they were killed before they had done anything
+
+
+@pytest.mark.parametrize("server", ["postgres", "mysql", "mariadb"])
+def test_orders_end_once_beside_a_transaction_of_the_users_that_stays_open(
+    server: str, request: pytest.FixtureRequest, start: Start, judge: Judge
+) -> None:
+    """Open from before the first process to after the last kill, with runs begun in it.
+
+    Nobody waits for it, and what it began begins when it commits. Seen to fail with its events in
+    the stream instead of the outbox: no reader came past them, and nothing ended meanwhile.
+    """
+    space: Space = request.getfixturevalue(f"{server}_space")
+    settings = settings_on(space)
+    orders = worker.Shop(random.Random()).workflow
+    alchemy = create_engine(make_url(str(space.url)).set(drivername=DRIVERS[server]))
+    with worker.open_engine(UNUSED, settings) as client, alchemy.connect() as open_one:
+        with alchemy.connect() as undone:
+            for connection, names in ((open_one, ("3-open", "7-open")), (undone, ("5-undone",))):
+                for name in names:
+                    order = worker.Order(int(name[0]))
+                    client.trigger(orders, name, order, connection=connection)
+            hunt(start, settings, processes=2, lives=2)
+            last = start(UNUSED, settings=settings)
+            last.settle()
+            assert "3-open" not in judge(UNUSED, settings=settings)
+            undone.rollback()
+        open_one.commit()
+    last.settle()
+    last.end()
+    found = judge(UNUSED, settings=settings).keys()
+    assert {"3-open", "7-open"} <= found
+    assert "5-undone" not in found
+    alchemy.dispose()
+
+
+def settings_on(space: Space) -> Mapping[str, object]:
+    """The worker's, for a server whose tables are made here."""
+    upgrade(str(space.url))
+    return {"adapters.sql.url": str(space.url)}
+
+
+def hunt(start: Start, settings: Mapping[str, object], processes: int, lives: int) -> None:
+    """So many processes at a time, each killed and followed by another, so many times."""
+
+    def be_hunted(place: int) -> None:
+        for life in range(lives):
+            hunted = start(UNUSED, hunted=f"{place}-{life}", settings=settings)
+            while (line := hunted.hear()) != "now":
+                assert line.startswith("began"), line
+            hunted.kill()
+
+    with ThreadPoolExecutor(processes) as places:
+        list(places.map(be_hunted, range(processes)))

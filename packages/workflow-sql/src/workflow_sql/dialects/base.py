@@ -300,6 +300,19 @@ class Dialect(ABC):
         for start in range(0, len(values), _NAMED_AT_ONCE):
             yield self.pack(values[start : start + _NAMED_AT_ONCE])
 
+    def delete_of(self, cursor: Cursor, table: Table, key: str, keys: Sequence[str]) -> None:
+        """Delete the rows of these keys, and wait for nobody who has others locked.
+
+        Args:
+            cursor: where.
+            table: whose rows.
+            key: the first column of its primary key.
+            keys: in the order of all writers.
+        """
+        sql = f"delete from {table.fullname} where {self.within(key)}"
+        for packed in self.packs(keys):
+            cursor.execute(sql, (packed,))
+
     def rows(self, cursor: Cursor, select: Select, parameters: Sequence[Any]) -> Sequence[Row]:
         """The answer to a question, all of it."""
         cursor.execute(select.text, parameters)
@@ -364,6 +377,8 @@ class Dialect(ABC):
     @abstractmethod
     def lock_migrations(self, cursor: Cursor, name: str) -> None:
         """Wait until no other process migrates; to the end of the transaction or connection.
+
+        From then on a change waits two seconds for its table, and no longer.
 
         Raises the driver's errors.
         """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import pymysql
@@ -15,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from workflow_core.errors import AdapterError, ConfigurationError
 
 from workflow_sql.dialects import mysql_errors as errors
+from workflow_sql.dialects import mysql_statements as statements
 from workflow_sql.dialects.base import Change, Connections, Cursor, Dialect, Row, Swap
 from workflow_sql.dialects.batches import chunks
 from workflow_sql.dialects.mysql_kinds import kinds_with
@@ -25,7 +25,6 @@ from workflow_sql.dialects.mysql_line import (
     is_callers,
     spelled_cursor,
 )
-from workflow_sql.dialects.mysql_tables import Documents, documents_of
 from workflow_sql.dialects.server_connections import ServerConnections
 from workflow_sql.horizon import Gap, Horizon, ServerHorizon
 from workflow_sql.schema import Tables
@@ -52,6 +51,7 @@ class MysqlDialect(Dialect):
     clock = CLOCK
     claiming = " for update skip locked"
     locking = " for update"
+    locking_these = "for update of r"  # and not the document that they are joined to
     joins_by_range = False
     as_committed = " lock in share mode"
 
@@ -154,10 +154,10 @@ class MysqlDialect(Dialect):
         under the servers' usual isolation level are where everybody else inserts.
         """
         if not is_callers(cursor):
-            cursor.executemany(_insert_new(table, columns), rows)
+            cursor.executemany(statements.insert_new(table, columns), rows)
             return cursor.rowcount
         try:
-            cursor.executemany(_insert(table, columns), rows)
+            cursor.executemany(statements.insert(table, columns), rows)
         except pymysql.IntegrityError as error:
             if errors.code_of(error) != errors.DUPLICATE:
                 raise
@@ -171,14 +171,14 @@ class MysqlDialect(Dialect):
             self.insert_absent(cursor, table, columns, rows)
             return
         for part in chunks(rows, _sized(table, columns)):
-            cursor.executemany(_insert_new(table, columns), part)
+            cursor.executemany(statements.insert_new(table, columns), part)
 
     def append(  # noqa: D102
         self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> None:
         try:
             for part in chunks(rows, _sized(table, columns)):
-                cursor.executemany(_insert(table, columns), part)
+                cursor.executemany(statements.insert(table, columns), part)
         except pymysql.IntegrityError as error:
             if errors.code_of(error) != errors.DUPLICATE:
                 raise
@@ -201,13 +201,19 @@ class MysqlDialect(Dialect):
             if id not in there
         ]
         if rows:
-            cursor.executemany(_insert_new(events, names), rows)
+            cursor.executemany(statements.insert_new(events, names), rows)
 
     def delete_taken(self, cursor: Cursor, table: Table, ids: Sequence[str]) -> list[str]:  # noqa: D102
         there = self._lock(cursor, table, "id", ids)
-        for packed in self.packs(there):
-            cursor.execute(f"delete from {table.fullname} where {self.within('id')}", (packed,))
+        self.delete_of(cursor, table, "id", there)
         return there
+
+    def delete_of(  # noqa: D102
+        self, cursor: Cursor, table: Table, key: str, keys: Sequence[str]
+    ) -> None:
+        sql = f"delete r from {statements.keyed(table, key, self.collation)}"
+        for document in self._keys(table, key, keys):
+            cursor.execute(sql, (document,))
 
     def update_taken(  # noqa: D102
         self, cursor: Cursor, table: Table, key: str, change: str, keys: Sequence[str]
@@ -221,15 +227,21 @@ class MysqlDialect(Dialect):
     def _lock(
         self, cursor: Cursor, table: Table, key: str, keys: Sequence[str], condition: str = "1 = 1"
     ) -> list[str]:
+        """Those of the keys that are there; locked in one order over all writers."""
         sql = (
-            f"select {key} from {table.fullname} where {condition} and {self.within(key)}"
-            f" order by {key} for update"
+            f"select r.{key} from {statements.keyed(table, key, self.collation)}"
+            f" where {condition} {self.locking_these}"
         )
         there: list[str] = []
-        for packed in self.packs(sorted(keys)):
-            cursor.execute(sql, (packed,))
+        for document in self._keys(table, key, sorted(set(keys))):
+            cursor.execute(sql, (document,))
             there += [row[0] for row in cursor.fetchall()]
         return there
+
+    def _keys(self, table: Table, key: str, keys: Sequence[str]) -> list[str]:
+        """The parameters of each statement that so many keys need."""
+        batches = statements.keys(table, key, self.collation).batches([(each,) for each in keys])
+        return [document for document, _ in batches]
 
     def compare_and_swap(  # noqa: D102
         self, cursor: Cursor, swap: Swap, rows: Sequence[Row]
@@ -239,7 +251,7 @@ class MysqlDialect(Dialect):
             if any(row[live] is not None for row in rows):  # may break a unique key: for itself
                 return [self._swap_at_risk(cursor, swap, row) for row in rows]
         taken: list[bool] = []
-        for document, part in _swapped(swap, self.collation).batches(rows):
+        for document, part in statements.swapped(swap, self.collation).batches(rows):
             taken += self._swap_part(cursor, swap, document, part)
         return taken
 
@@ -250,28 +262,29 @@ class MysqlDialect(Dialect):
         several = len(rows) > 1
         if several:
             cursor.execute("savepoint workflow_swap")
-        cursor.execute(_swap(swap, self.collation), (document,))
+        cursor.execute(statements.swapping(swap, self.collation), (document,))
         if cursor.rowcount in (0, len(rows)):
             return [cursor.rowcount > 0] * len(rows)
         # the count tells that some took, and a second look could not tell them from a write of
         # before whose answer was lost: once more, and nobody can change them any more
         cursor.execute("rollback to savepoint workflow_swap")
+        found = statements.keyed(swap.table, "run_id", self.collation)
+        [document] = self._keys(swap.table, "run_id", [row[-2] for row in rows])
         cursor.execute(
-            f"select run_id, version from {swap.table.fullname}"
-            f" where {self.within('run_id')} and {swap.condition} order by run_id for update",
-            (self.pack([row[-2] for row in rows]),),
+            f"select r.run_id, r.version from {found} where {swap.condition} {self.locking_these}",
+            (document,),
         )
         standing = dict(cursor.fetchall())
         taken = [standing.get(row[-2]) == row[-1] for row in rows]
         those = [row for row, takes in zip(rows, taken, strict=True) if takes]
-        for document, _ in _swapped(swap, self.collation).batches(those):
-            cursor.execute(_swap(swap, self.collation), (document,))
+        for document, _ in statements.swapped(swap, self.collation).batches(those):
+            cursor.execute(statements.swapping(swap, self.collation), (document,))
         return taken
 
     def _swap_at_risk(self, cursor: Cursor, swap: Swap, row: Row) -> bool:
-        [(document, _)] = _swapped(swap, self.collation).batches([row])
+        [(document, _)] = statements.swapped(swap, self.collation).batches([row])
         try:
-            cursor.execute(_swap(swap, self.collation), (document,))
+            cursor.execute(statements.swapping(swap, self.collation), (document,))
         except pymysql.IntegrityError as error:
             if errors.code_of(error) != errors.DUPLICATE:
                 raise
@@ -279,8 +292,8 @@ class MysqlDialect(Dialect):
         return cursor.rowcount == 1
 
     def update_each(self, cursor: Cursor, change: Change, rows: Sequence[Row]) -> None:  # noqa: D102
-        for document, _ in _changed(change, self.collation).batches(rows):
-            cursor.execute(_change(change, self.collation), (document,))
+        for document, _ in statements.changed(change, self.collation).batches(rows):
+            cursor.execute(statements.changing(change, self.collation), (document,))
 
     def lock_migrations(self, cursor: Cursor, name: str) -> None:  # noqa: D102
         # the name counts for the whole server
@@ -290,6 +303,7 @@ class MysqlDialect(Dialect):
         )
         if cursor.fetchone()[0] != 1:
             raise pymysql.err.OperationalError(1205, "another process migrates")
+        cursor.execute("set session lock_wait_timeout = 2")
 
     def has_table(self, cursor: Cursor, name: str) -> bool:  # noqa: D102
         cursor.execute(
@@ -316,6 +330,7 @@ class MariadbDialect(MysqlDialect):
     collation = "utf8mb4_nopad_bin"
     time_limit = ("max_statement_time", 1.0)
     oldest = (10, 6, 0)
+    locking_these = "for update"
     kinds = kinds_with(collation)
 
 
@@ -335,59 +350,3 @@ def _sized(table: Table, columns: tuple[str, ...]) -> list[int]:
 
 def _nothing(column: Column[Any]) -> int | str:
     return 0 if isinstance(column.type, Integer) else ""
-
-
-@lru_cache(maxsize=64)
-def _insert(table: Table, columns: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"insert into {table.fullname} ({', '.join(columns)}) values ({marks})"
-
-
-@lru_cache(maxsize=64)
-def _insert_new(table: Table, columns: tuple[str, ...]) -> str:
-    # never "insert ignore", which would also ignore that a value does not fit
-    return f"{_insert(table, columns)} on duplicate key update {columns[0]} = {columns[0]}"
-
-
-def _swapped(swap: Swap, collation: str) -> Documents:
-    return documents_of(
-        swap.table,
-        (*swap.columns, "run_id", "version"),
-        (*(f"new_{name}" for name in swap.columns), "run_id", "version_before"),
-        collation,
-    )
-
-
-@lru_cache(maxsize=64)
-def _swap(swap: Swap, collation: str) -> str:
-    documents = _swapped(swap, collation)
-    given = (f"r.{name} = {documents.value(f'new_{name}')}" for name in swap.columns)
-    values = ", ".join([*given, *(f"r.{name} = {literal}" for name, literal in swap.constants)])
-    return (
-        # in this order and by this index: to look for the rows in a table that is still small means
-        # to lock them all, and to wait for whoever has one of them locked
-        f"update {documents.joined} straight_join {swap.table.fullname} r force index (primary)"
-        " on r.run_id = d.run_id and r.version = d.version_before"
-        f" set {values} where {swap.condition}"
-    )
-
-
-def _changed(change: Change, collation: str) -> Documents:
-    names = (*change.columns, *change.keys)
-    return documents_of(change.table, names, names, collation)
-
-
-@lru_cache(maxsize=64)
-def _change(change: Change, collation: str) -> str:
-    documents = _changed(change, collation)
-    conditions = [f"r.{key} = d.{key}" for key in change.keys]
-    if change.not_beyond:
-        conditions.append(f"r.{change.not_beyond} <= d.{change.not_beyond}")
-    told = {name: documents.value(name) for name in change.columns}
-    if change.rising:
-        told[change.rising] = f"greatest(coalesce(r.{change.rising}, 0), {told[change.rising]})"
-    values = ", ".join(f"r.{name} = {value}" for name, value in told.items())
-    return (
-        f"update {change.table.fullname} r join {documents.joined}"
-        f" on {' and '.join(conditions)} set {values} where {change.condition}"
-    )

@@ -27,7 +27,6 @@ class SearchWriter:
         self._dialect = database.dialect
         self._table = database.tables.search
         within = self._dialect.within("run_id")
-        self._delete = f"delete from {self._table.fullname} where {within}"
         self._births = (
             f"select run_id, created_at from {database.tables.records.fullname} where {within}"
         )
@@ -50,8 +49,8 @@ class SearchWriter:
         if not run_ids:
             return {}
         births: dict[str, int] = {}
-        for packed in self._dialect.packs(sorted(run_ids)):
-            cursor.execute(self._delete, (packed,))
+        self._dialect.delete_of(cursor, self._table, "run_id", sorted(run_ids))
+        for packed in self._dialect.packs(run_ids):
             cursor.execute(self._births, (packed,))
             births.update(cursor.fetchall())
         return births
