@@ -10,7 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 from workflow_core.errors import AdapterUnavailableError, ConfigurationError
-from workflow_sql import Database
+from workflow_sql import Database, current, upgrade
+from workflow_sql.__main__ import main
 from workflow_sql.migrations import VERSION
 
 RACER = """
@@ -84,12 +85,29 @@ def test_database_is_served_when_its_schema_is_one_ahead(
 
 
 def test_opening_says_what_to_do_when_the_schema_is_two_ahead(
-    open_database: Callable[..., Database], path: Path
+    open_database: Callable[..., Database], path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_database()
-    set_version(path, f"{int(VERSION) + 2:04}")
+    """The command says so too: seen to fail with exit code 0 for a schema that none can serve."""
+    running = open_database()
+    url = f"sqlite:///{path}"
+    assert str(current(url)) == f"schema {VERSION}, as wanted"
+    ahead = f"{int(VERSION) + 1:04}"
+    set_version(path, ahead)
+    assert str(current(url)) == f"schema {ahead}, one ahead of {VERSION}: this release serves it"
+    assert main(["current", "--url", url]) == 0
+    assert f"schema {ahead}" in running.check_health()
+    ahead = f"{int(VERSION) + 2:04}"
+    set_version(path, ahead)
     with pytest.raises(ConfigurationError, match="newer release of the wheel workflow-sql"):
         open_database()
+    with pytest.raises(ConfigurationError, match="newer release of the wheel workflow-sql"):
+        upgrade(url)
+    with pytest.raises(ConfigurationError, match="newer release of the wheel workflow-sql"):
+        running.check_health()
+    capsys.readouterr()
+    assert main(["current", "--url", url]) == 1
+    told = f"schema {ahead}, which this release cannot serve: it knows {VERSION}"
+    assert capsys.readouterr().out.startswith(told)
 
 
 def test_failed_migration_leaves_nothing_behind_when_it_is_tried_again(

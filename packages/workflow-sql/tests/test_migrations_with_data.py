@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
-from workflow_core.errors import ConfigurationError
+from workflow_core.errors import AdapterUnavailableError, ConfigurationError
 from workflow_core.model import OutboxEvent, RecordQuery
 from workflow_core.ports import Secret, Write
 from workflow_sql import (
@@ -22,6 +24,7 @@ from workflow_sql import (
     SqlRecordStore,
     SqlTimeoutStore,
     current,
+    migrations,
     sql,
     upgrade,
 )
@@ -257,7 +260,73 @@ def test_two_upgrades_at_once_make_one_installation(
     assert "" not in ids
 
 
+# what waits for a table, as each server tells it
+WAITING = {
+    "postgres": "select count(*) from pg_locks where not granted and locktype = 'relation'",
+    "mysql": "select count(*) from information_schema.processlist where state like '%metadata%'",
+}
+
+
+@pytest.mark.parametrize("place", DATABASES[1:], indirect=True)
+def test_upgrade_holds_nobody_up_while_it_waits_for_an_open_transaction(place: Place) -> None:
+    """Such as a report's. Seen to fail with a wait without an end: all others waited behind it."""
+    put_at(place, "0002")
+    waiting = WAITING["postgres" if place.url.startswith("postgres") else "mysql"]
+    limit = "lock_timeout = '20s'" if place.url.startswith("postgres") else "lock_wait_timeout = 20"
+    upgrading = threading.Thread(target=upgrade, args=(place.url,), daemon=True)
+    with place.connected() as report:
+        report.execute(text("select count(*) from workflow_timers"))
+        upgrading.start()
+        end = time.monotonic() + 60
+        while not count_of(place, waiting):
+            assert time.monotonic() < end, "it does not wait"
+            time.sleep(0.01)
+        with place.connected() as other:
+            other.execute(text(f"set {limit}"))
+            other.execute(text(TIMER), {"key": "run-1/1/remind"})
+        assert upgrading.is_alive()
+    upgrading.join(60)
+    assert not current(place.url).is_old
+
+
+def count_of(place: Place, query: str) -> int:
+    with place.connected() as connection:
+        found: int = connection.execute(text(query)).scalar_one()
+        return found
+
+
+@pytest.mark.parametrize("place", DATABASES[1:], indirect=True)
+def test_upgrade_says_why_when_a_transaction_stays_open(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail, by never ending, with a wait without an end."""
+    monkeypatch.setattr(migrations, "_PATIENCE", timedelta(seconds=1))
+    put_at(place, "0002")
+    with place.connected() as report:
+        report.execute(text("select count(*) from workflow_timers"))
+        with pytest.raises(AdapterUnavailableError, match="tables in use") as refused:
+            upgrade(place.url)
+        assert "a long report" in refused.value.hint
+    upgrade(place.url)
+    assert not current(place.url).is_old
+
+
 # -- side by side --------------------------------------------------------------------------------
+
+
+def test_newest_schema_only_adds_what_the_release_before_need_not_know(place: Place) -> None:
+    """That release serves it, while processes are replaced. Seen to fail with a column not null."""
+    put_at(place, EARLIER[-1])
+    before = place.shape()
+    upgrade(place.url)
+    after = place.shape()
+    for table, (columns, indexes) in before.items():
+        columns_now, indexes_now = after[table]
+        assert {tuple(column) for column in columns} <= {tuple(column) for column in columns_now}
+        added = [column for column in columns_now if column not in columns]
+        assert all(nullable for _, _, nullable in added), f"{table} asks for what it does not write"
+        new = [index for index in indexes_now if index not in indexes]
+        assert not any(unique for _, _, unique in new), f"{table} refuses what it writes"
 
 
 def test_release_before_works_beside_this_one_on_its_schema(place: Place, make: Any) -> None:

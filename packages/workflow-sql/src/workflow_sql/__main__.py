@@ -26,8 +26,9 @@ _SCHEMA = "WORKFLOW_SQL__SCHEMA"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do as the command line says; answers the exit code.
 
-    0: done, and with ``current`` also: nothing is to be done. 1: the schema is to be upgraded.
-    2: it could not be done, as told on standard error.
+    0: done, and with ``current`` also: nothing is to be done. 1: this release cannot serve the
+    schema that is there; it is to be upgraded, or is too new, as told. 2: it could not be done, as
+    told on standard error.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     sys.stdout.write(f"{state}\n")
-    return 1 if state.is_old else 0
+    return 1 if state.is_old or state.is_too_new else 0
 
 
 def _url(told: str) -> Secret:
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (
         ("upgrade", "make the tables, or bring them to this release's schema"),
-        ("current", "tell which schema is there; exit code 1 where it is to be upgraded"),
+        ("current", "tell which schema is there; exit code 1 where this release cannot serve it"),
         ("sql", "print what upgrade would execute, and connect to nothing"),
     ):
         command = commands.add_parser(name, help=what, description=what)

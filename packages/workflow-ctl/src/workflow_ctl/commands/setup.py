@@ -207,7 +207,7 @@ def upgrade(session: Session) -> None:
 @configured
 @in_session
 def current(session: Session) -> None:
-    """Tell which schema is there. Exit code 1: it is to be upgraded."""
+    """Tell which schema is there. Exit code 1: this release cannot serve it."""
     migrations, where = _migrations(session)
     _tell_state(session, migrations.current(**where))
 
@@ -228,9 +228,15 @@ def sql(session: Session, start: str | None) -> None:
 
 def _tell_state(session: Session, state: Any) -> None:
     session.out.answer(
-        {"found": state.found, "wanted": state.wanted, "is_old": state.is_old}, str(state)
+        {
+            "found": state.found,
+            "wanted": state.wanted,
+            "is_old": state.is_old,
+            "is_too_new": state.is_too_new,
+        },
+        str(state),
     )
-    click.get_current_context().exit(Exit.NO if state.is_old else Exit.OK)
+    click.get_current_context().exit(Exit.NO if state.is_old or state.is_too_new else Exit.OK)
 
 
 def _migrations(session: Session) -> tuple[Any, dict[str, Any]]:

@@ -275,6 +275,7 @@ class PostgresDialect(Dialect):
         cursor.execute("select set_config('lock_timeout', '0', true)")
         cursor.execute("select pg_advisory_xact_lock(hashtextextended(?, 0))", (name,))
         cursor.fetchall()
+        cursor.execute("set local lock_timeout = '2s'")
 
     def has_table(self, cursor: Cursor, name: str) -> bool:  # noqa: D102
         cursor.execute("select to_regclass(?) is not null", (name,))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workflow_core.errors import ConfigurationError
+from workflow_core.errors import AdapterUnavailableError, ConfigurationError
 from workflow_core.ports import Secret
 
 from workflow_sql.schema import table_prefix
@@ -34,7 +35,8 @@ __all__ = [
 VERSION = "0003"
 """The schema that this wheel was written for: the newest in ``versions``."""
 
-_PATIENCE = timedelta(seconds=60)  # another process may be upgrading, which can take its time
+_PATIENCE = timedelta(seconds=60)  # with transactions that have tables in use
+_PAUSE = 1.0  # seconds between two tries, for those who queued up behind the first
 _LONGEST = timedelta(hours=12)  # that one change of a large table may take
 
 
@@ -55,12 +57,24 @@ class State:
         """Whether it has to be upgraded before this wheel can serve it."""
         return self.found is None or self.found < self.wanted
 
+    @property
+    def is_too_new(self) -> bool:
+        """Whether a newer release has upgraded it so far that this wheel cannot serve it."""
+        return self.found is not None and int(self.found) > int(self.wanted) + 1
+
     def __str__(self) -> str:
         if self.found is None:
             return f"no tables, wanted is schema {self.wanted}"
         if self.found == self.wanted:
             return f"schema {self.found}, as wanted"
-        return f"schema {self.found}, wanted is {self.wanted}"
+        if self.is_old:
+            return f"schema {self.found}, wanted is {self.wanted}"
+        if self.is_too_new:
+            return (
+                f"schema {self.found}, which this release cannot serve: it knows {self.wanted}"
+                " and serves one ahead"
+            )
+        return f"schema {self.found}, one ahead of {self.wanted}: this release serves it"
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ def checked(found: str | None) -> str:
             adapter="sql",
             hint="Run `python -m workflow_sql upgrade` once, before the processes start",
         )
-    if int(found) > int(VERSION) + 1:
+    if State(found).is_too_new:
         raise ConfigurationError(
             f"the database has the schema {found}, this release knows up to {VERSION}"
             " and can serve one ahead",
@@ -156,6 +170,25 @@ def upgrade(url: Secret | str, *, namespace: str = "", schema: str = "") -> None
 
 
 def _upgrade(database: Database) -> None:
+    """All that come later queue up behind a change that waits for its table: it waits in turns."""
+    end = time.monotonic() + _PATIENCE.total_seconds()
+    while True:
+        try:
+            return _upgrade_at_once(database)
+        except AdapterUnavailableError as error:
+            if error.__cause__ is None or not database.dialect.is_contention(error.__cause__):
+                raise
+            if time.monotonic() >= end:
+                raise AdapterUnavailableError(
+                    "upgrading the schema failed: others have its tables in use, in transactions"
+                    f" that stay open for longer than {_PATIENCE.total_seconds():g} s",
+                    adapter="sql",
+                    hint="End them, such as a long report or a backup, then upgrade again",
+                ) from error.__cause__
+        time.sleep(_PAUSE)
+
+
+def _upgrade_at_once(database: Database) -> None:
     with database.migrating("upgrading the schema", _PATIENCE) as connection:
         cursor = database.dialect.cursor(connection)
         database.dialect.lock_migrations(cursor, database.tables.version_table)
