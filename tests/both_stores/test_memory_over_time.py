@@ -1,7 +1,7 @@
 """A process that goes on for months: nothing is kept of runs that are gone.
 
-Counted is what is in the containers that objects and modules of ours have, after some runs and after
-as many again. What is kept for a while, up to a number or an age, has that made small here.
+Counted is what is in the containers that objects and modules of ours have, after some runs and
+after as many again. What is kept for a while, up to a number or an age, has that made small here.
 """
 
 from __future__ import annotations
