@@ -1,4 +1,4 @@
-"""Roles that are lost while their holder lives: by a freeze, or when its lease could not be renewed.
+"""Roles that are lost while their holder lives: frozen, or unable to renew its lease.
 
 Whoever loses a shard goes on with what it has in hand, and somebody else begins the same: that is
 allowed. All else holds as ever: each transition is made once, and no run is left behind.
