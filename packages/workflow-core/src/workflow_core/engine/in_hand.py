@@ -82,6 +82,23 @@ class InHand:
         del self._lines[run_id]
         return None
 
+    def let_pass(self, items: Iterable[Item]) -> list[Item]:
+        """Instead of each that is ahead of its record, an older version that stands in line behind.
+
+        Where a store has lost its last writes, what drives the run is the older event, and it would
+        wait for one of a version that never was.
+        """
+        return [self._older(item) for item in items]
+
+    def _older(self, item: Item) -> Item:
+        line = self._lines[item.event.run_id]
+        older = min(line or (), key=lambda each: each.event.version, default=item)
+        if line is None or older.event.version >= item.event.version:
+            return item
+        line.remove(older)
+        line.appendleft(item)
+        return older
+
     def forget(self, items: Iterable[Item]) -> None:
         """They are not begun here any more, nor is what stands in line behind them."""
         for item in items:

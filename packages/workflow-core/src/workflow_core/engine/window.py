@@ -199,6 +199,7 @@ class Window:
             chunk.pending = deque(ready)
             self._waiting.set_apart(chunk)
             self._settle(done)
+            later = self._in_hand.let_pass(later)
             self._waiting.postpone(self._clock.monotonic() + LOOK_AGAIN, later)
 
     def begin(self, item: Item, record: Record) -> bool:
@@ -245,8 +246,7 @@ class Window:
         """Its outcome is known; `last`: no other of its chunk will follow right away."""
         with self.lock:
             self._ended(item)
-            now = self._clock.monotonic()
-            self._finished.append(Finished(item, before, write, now, refused))
+            self._finished.append(Finished(item, before, write, self._clock.monotonic(), refused))
             waiting = len(self._finished)  # the first one starts the time that it waits for others
             if last or waiting == 1 or waiting >= BATCH:
                 self._done.notify()

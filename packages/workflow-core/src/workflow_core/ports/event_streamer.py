@@ -59,8 +59,8 @@ class Receiver(Closable, Generic[T], ABC):
     def recv(self, timeout: timedelta) -> Delivery[T] | None:
         """The next event, or None when there is none within ``timeout``.
 
-        What was handed out by this receiver is not handed out by it again; what is never acked
-        comes again to some later receiver of the name.
+        What was handed out by this receiver is not handed out by it again, unless acks were lost in
+        a fail-over; what is never acked comes again to some later receiver of the name.
 
         Raises:
             AdapterUnavailableError: no answer; nothing was handed out.
