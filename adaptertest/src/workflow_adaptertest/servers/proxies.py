@@ -61,6 +61,12 @@ class Proxied:
         """Closes a connection once it has answered that many bytes: in the midst of an answer."""
         self._spoil("limit_data", "downstream", {"bytes": sent_bytes}, only)
 
+    def move(self, to: Address, *, only: int | None = None) -> None:
+        """Leads elsewhere from now on, as an address that moves; closes what is open."""
+        for name in self._chosen(only):
+            moved = {"upstream": f"{to[0]}:{to[1]}", "enabled": True}
+            call(self._api, "POST", f"/proxies/{quote(name)}", moved)
+
     def mend(self, *, only: int | None = None) -> None:
         """Takes all faults away; what was cut has to connect anew."""
         for name in self._chosen(only):

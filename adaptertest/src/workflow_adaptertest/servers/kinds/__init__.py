@@ -8,7 +8,12 @@ from workflow_adaptertest.servers.errors import NotAvailableError
 from workflow_adaptertest.servers.kinds.base import Image, Kind
 from workflow_adaptertest.servers.kinds.etcd import Etcd, EtcdCluster
 from workflow_adaptertest.servers.kinds.kafka import KafkaBroker, KafkaSecure
-from workflow_adaptertest.servers.kinds.mysql import MariaDb, MySql
+from workflow_adaptertest.servers.kinds.mysql import (
+    MariaDb,
+    MariaDbReplica,
+    MySql,
+    MySqlReplica,
+)
 from workflow_adaptertest.servers.kinds.postgres import Postgres, PostgresReplica, PostgresSecure
 from workflow_adaptertest.servers.kinds.redis import RedisCluster, RedisServer
 from workflow_adaptertest.servers.kinds.toxiproxy import Toxiproxy
@@ -19,6 +24,7 @@ KINDS: Mapping[str, Kind] = {
     each.name: each
     for each in (
         # the slowest to start come first
+        MySqlReplica(),
         MySql(),
         KafkaBroker(),
         KafkaSecure(),
@@ -26,6 +32,7 @@ KINDS: Mapping[str, Kind] = {
         PostgresReplica(),
         PostgresSecure(),
         MariaDb(),
+        MariaDbReplica(),
         EtcdCluster(),
         RedisCluster(),
         Etcd(),

@@ -1,13 +1,17 @@
-"""MySQL and MariaDB: one protocol, two servers."""
+"""MySQL and MariaDB: one protocol, two servers; each alone, and with a replica."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
+from workflow_adaptertest.servers.errors import DidNotStartError
 from workflow_adaptertest.servers.kinds.base import Image, Kind
 from workflow_adaptertest.servers.kinds.certificates import certify
 from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
@@ -15,7 +19,7 @@ from workflow_adaptertest.servers.protocols.mysql import server_version
 from workflow_adaptertest.servers.recipes import PrivateDebian, SystemPackages, run
 from workflow_adaptertest.servers.url import ServerUrl
 
-__all__ = ["MariaDb", "MySql"]
+__all__ = ["MariaDb", "MariaDbReplica", "MySql", "MySqlReplica"]
 
 _SETTINGS = (
     "--bind-address=127.0.0.1",
@@ -30,39 +34,44 @@ _SETTINGS = (
     "--innodb-buffer-pool-size=64M",
 )
 _TLS = {"ca": "ca.pem", "cert": "server.crt", "key": "server.key"}  # whoever wants it
+_REPLICATING_SECONDS = 30.0
+_THREADS = 2  # of a replica: one receives, one applies
 _OPENSSL = SystemPackages(("openssl",), ("openssl",))
 
 
 class _Family(Kind):
-    port_names = ("primary",)
+    port_names: ClassVar[Sequence[str]] = ("primary",)
     default_port = 3306
+    scheme: ClassVar[str]
 
     def nodes(self, place: Place) -> list[Node]:
-        port = place.ports["primary"]
+        return [self._node(place, name) for name in self.port_names]
+
+    def _node(self, place: Place, name: str) -> Node:
+        port = place.ports[name]
         node = Node(
-            name="primary",
-            folder=hand_over(place.folder / "primary", None),
+            name=name,
+            folder=hand_over(place.folder / name, None),
             port=port,
             disk_megabytes=self.disk_megabytes,
         )
         server = [*self._server(place.tools), f"--datadir={node.data}", f"--port={port}"]
         tls = [f"--ssl-{what}={node.folder / file}" for what, file in _TLS.items()]
-        return [node.running(*server, _temporary(node), *tls, *_SETTINGS)]
+        return node.running(*server, _temporary(node), *tls, *_SETTINGS, *self._log(node))
 
     def prepare(self, node: Node, place: Place) -> None:
         certify(node.folder, place.tools)
         node.folder.joinpath("tmp").mkdir(exist_ok=True)
         if not node.data.exists():
             new = place.remade(node.data)
-            initialise = [*self._initialise(node, place.tools), _temporary(node)]
-            run([*initialise, f"--datadir={new}"], folder=node.folder)
+            self._make(new, node, place)
             new.rename(node.data)
         # left by a kill; the process that it names may be somebody else's, or not yet reaped
         node.data.joinpath("server.sock.lock").unlink(missing_ok=True)
 
     def url(self, place: Place) -> ServerUrl:
-        address = ("127.0.0.1", place.ports["primary"])
-        return ServerUrl(scheme=self.title, addresses=[address], user="root", path="mysql")
+        addresses = [("127.0.0.1", place.ports[name]) for name in self.port_names]
+        return ServerUrl(scheme=self.scheme, addresses=addresses, user="root", path="mysql")
 
     def hello(self, url: ServerUrl) -> str:
         return server_version(url.address)
@@ -84,6 +93,14 @@ class _Family(Kind):
         finally:
             run([*client, "-e", f"drop database if exists `{name}`"])
 
+    def _make(self, data: Path, node: Node, place: Place) -> None:
+        initialise = [*self._initialise(node, place.tools), _temporary(node)]
+        run([*initialise, f"--datadir={data}"], folder=node.folder)
+
+    def _log(self, node: Node) -> Sequence[str]:
+        """The options of the log that replicas follow."""
+        return ("--skip-log-bin",)
+
     @abstractmethod
     def _server(self, tools: Tools) -> list[str]: ...
 
@@ -92,6 +109,43 @@ class _Family(Kind):
 
     @abstractmethod
     def _initialise(self, node: Node, tools: Tools) -> list[str]: ...
+
+
+class _Replicated(_Family):
+    """A primary and a replica that follows it, by ids of transactions. Each writes a log."""
+
+    port_names = ("primary", "replica")
+    image: ClassVar[Image | None] = None
+    follow: ClassVar[Sequence[str]]
+    """What makes a replica follow the server at ``{port}``."""
+    status: ClassVar[str]
+    """What tells how the replica does, and in its answer that both its threads run."""
+
+    def _make(self, data: Path, node: Node, place: Place) -> None:
+        # made once: two servers that follow each other's transactions must begin as one
+        first = place.folder / "first"
+        if not first.exists():
+            new = place.remade(first)
+            super()._make(new, node, place)
+            new.joinpath("auto.cnf").unlink(missing_ok=True)  # by which they would be the same
+            new.rename(first)
+        shutil.copytree(first, data)
+
+    def _log(self, node: Node) -> Sequence[str]:
+        number = self.port_names.index(node.name) + 1
+        return ("--log-bin=binlog", f"--server-id={number}", "--sync-binlog=0")
+
+    def form(self, place: Place) -> None:
+        url = self.url(place)
+        replica = [*self.client(url.at(url.addresses[1:]), place.tools), "-e"]
+        if not run([*replica, self.status]):
+            for statement in self.follow:
+                run([*replica, statement.format(port=place.ports["primary"])])
+        deadline = time.monotonic() + _REPLICATING_SECONDS
+        while run([*replica, self.status]).split("\t").count("Yes") < _THREADS:
+            if time.monotonic() > deadline:
+                raise DidNotStartError("the replica does not follow its primary")
+            time.sleep(0.05)
 
 
 def _temporary(node: Node) -> str:
@@ -107,6 +161,7 @@ class MariaDb(_Family):
     """One MariaDB; ``root`` needs no password."""
 
     title = "mariadb"
+    scheme = "mariadb"
     needs = (
         SystemPackages(
             ("mariadb-server-core", "mariadb-client-core"),
@@ -114,7 +169,9 @@ class MariaDb(_Family):
         ),
         _OPENSSL,
     )
-    image = Image("mariadb:11", 3306, {"MARIADB_ALLOW_EMPTY_ROOT_PASSWORD": "1"})
+    image: ClassVar[Image | None] = Image(
+        "mariadb:11", 3306, {"MARIADB_ALLOW_EMPTY_ROOT_PASSWORD": "1"}
+    )
 
     def version(self, tools: Tools) -> str:
         words = run([tools.need("mariadbd"), "--no-defaults", "--version"]).split()
@@ -137,13 +194,14 @@ class MySql(_Family):
     """One MySQL 9; ``root`` needs no password. Stable Debian has none, so it is unpacked apart."""
 
     title = "mysql"
+    scheme = "mysql"
     needs = (
         _SID := PrivateDebian(
             "mysql-9", suite="sid", packages=("mysql-server-core", "mysql-client-core")
         ),
         _OPENSSL,
     )
-    image = Image("mysql:9", 3306, {"MYSQL_ALLOW_EMPTY_PASSWORD": "1"})
+    image: ClassVar[Image | None] = Image("mysql:9", 3306, {"MYSQL_ALLOW_EMPTY_PASSWORD": "1"})
 
     def version(self, tools: Tools) -> str:
         words = run([*self._run(tools, "sbin/mysqld"), "--no-defaults", "--version"]).split()
@@ -160,7 +218,6 @@ class MySql(_Family):
             "--secure-file-priv=",
             "--mysqlx=0",
             "--innodb-redo-log-capacity=16M",
-            "--skip-log-bin",
         ]
 
     def _client(self, tools: Tools) -> list[str]:
@@ -174,7 +231,8 @@ class MySql(_Family):
             "grant all on *.* to 'root'@'127.0.0.1' with grant option;\n",
             encoding="ascii",
         )
-        return [*self._server(tools), "--initialize-insecure", f"--init-file={first}"]
+        options = ["--skip-log-bin", "--initialize-insecure", f"--init-file={first}"]
+        return [*self._server(tools), *options]
 
     def _run(self, tools: Tools, program: str) -> list[str]:
         """The program with the loader and the libraries that were unpacked with it."""
@@ -184,3 +242,31 @@ class MySql(_Family):
 
     def _prefix(self, tools: Tools) -> Path:
         return self._SID.folder(tools) / "root" / "usr"
+
+
+class MariaDbReplica(_Replicated, MariaDb):
+    """The same with a replica; the URL names the primary first."""
+
+    title = "mariadb-replica"
+    follow = (
+        "change master to master_host = '127.0.0.1', master_port = {port}, master_user = 'root',"
+        " master_connect_retry = 1, master_use_gtid = slave_pos",
+        "start slave",
+    )
+    status = "show slave status"
+
+
+class MySqlReplica(_Replicated, MySql):
+    """The same with a replica; the URL names the primary first."""
+
+    title = "mysql-replica"
+    follow = (
+        "change replication source to source_host = '127.0.0.1', source_port = {port},"
+        " source_user = 'root', source_connect_retry = 1, get_source_public_key = 1,"
+        " source_auto_position = 1",
+        "start replica",
+    )
+    status = "show replica status"
+
+    def _log(self, node: Node) -> Sequence[str]:
+        return (*super()._log(node), "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
