@@ -107,6 +107,23 @@ def test_outbox_tells_of_a_change_when_another_process_filed(
     wait_until(store.outbox_changed)
 
 
+def test_listener_connects_anew_when_the_databases_server_is_another(
+    open_home: Callable[..., Database],
+) -> None:
+    """The old one may live on, and tells nothing. Seen to fail: it went on listening there."""
+    here = listening(open_home())
+    ask = f"select pid from pg_stat_activity where query = 'listen \"{news_of(here)._channel}\"'"
+
+    def listeners() -> set[int]:
+        with here.reading("looking for listeners") as cursor:
+            cursor.execute(ask)
+            return {pid for (pid,) in cursor.fetchall()}
+
+    [before] = listeners()
+    here._connections.epochs.end(here.epoch, "the test says so")
+    wait_until(lambda: len(listeners() - {before}) == 1)
+
+
 def test_nothing_is_told_within_a_callers_transaction(
     open_home: Callable[..., Database], postgres_home: Any, make: Any
 ) -> None:

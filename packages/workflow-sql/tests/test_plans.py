@@ -33,6 +33,7 @@ from workflow_sql import (
 )
 from workflow_sql.dialects.mysql_line import MysqlCursor
 from workflow_sql.dialects.postgres_line import PostgresCursor
+from workflow_sql.epochs import Epochs
 from workflow_sql.horizon import ServerHorizon
 
 ZERO = timedelta(0)
@@ -449,7 +450,7 @@ def test_horizon_of_a_table_without_statistics_reads_what_is_new_alone(
 ) -> None:
     """Seen to fail with "id > ?" alone: each look read all 3,000 events, and each commit looks."""
     with new_home("postgres").open() as database:
-        horizon, table = ServerHorizon(database.tables), database.tables.events
+        horizon, table = ServerHorizon(database.tables, Epochs()), database.tables.events
         sender = SqlEventStreamer(database, instance="i").new_sender()
         with psycopg.connect(url_of(database)) as connection:
             connection.execute(

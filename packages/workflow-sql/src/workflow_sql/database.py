@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -23,31 +23,13 @@ from workflow_sql.schema import table_prefix, tables
 from workflow_sql.settings import ConnectionSettings, SqlSettings, Synchronous
 from workflow_sql.tries import Tries
 from workflow_sql.watch import Watch
+from workflow_sql.writing import Writing
 
 __all__ = ["Database", "Writing"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass
-class Writing:
-    """An open transaction of one's own.
-
-    Attributes:
-        connection: SQLAlchemy's.
-        cursor: the driver's own, for statements that are to be quick.
-        now: the time of this transaction in microseconds, read once it could write.
-        wakes: set it where the commit is of interest to waiting calls.
-        tells: set it where it is of interest to other processes alone.
-    """
-
-    connection: Connection
-    cursor: Cursor
-    now: int
-    wakes: bool = False
-    tells: bool = False
 
 
 class Database(Closable):
@@ -120,11 +102,12 @@ class Database(Closable):
             self._replica = Replica(
                 settings.replica_url, self.dialect, settings, self.tables, self.prefix
             )
-        self.horizon = self.dialect.horizon(self.tables)
+        self.horizon = self.dialect.horizon(self.tables, self._connections.epochs)
         self.watch = Watch(
             self._connections, self._read_marks, lambda: self.horizon.is_held_up, self.told
         )
         self._connections.on_news = self.watch.refresh_quietly
+        self._connections.on_epoch = self.watch.wake
 
     @classmethod
     def state_of(
@@ -158,6 +141,11 @@ class Database(Closable):
         return f"<Database {self.dialect.name} {self.prefix}*>"
 
     # -- time ----------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The number of the present epoch; see `epochs`."""
+        return self._connections.epochs.number
 
     def now(self) -> int:
         """The present in microseconds, by the injected clock or the database's.
@@ -245,11 +233,11 @@ class Database(Closable):
         """As `writing`, for a body that is somebody else's: its errors pass as they are."""
         wait = self._lock_timeout if timeout is None else min(timeout, self._lock_timeout)
         with self.told(doing):
-            connection, now = self._connections.begin(wait, urgent=urgent)
+            connection, now, epoch = self._connections.begin(wait, urgent=urgent)
         try:
             if now is None or self.clock is not None:
                 now = self.now()
-            writing = Writing(connection, self.dialect.cursor(connection), now)
+            writing = Writing(connection, self.dialect.cursor(connection), now, epoch)
             yield writing
         except BaseException:
             with self.told(doing):
@@ -334,6 +322,8 @@ class Database(Closable):
         except self.dialect.driver_errors as error:
             if self._closed:
                 raise ClosedError(f"{doing}: the database was closed", adapter="sql") from error
+            if self.dialect.only_reads(error):
+                self._connections.epochs.end(self.epoch, "the database's server only reads")
             raise self.dialect.translate(error, doing) from error
 
     def scrub(self) -> bool:
@@ -374,7 +364,7 @@ class Database(Closable):
         self._connections.forsake()
         if self._replica is not None:
             self._replica.forsake()
-        self.horizon = self.dialect.horizon(self.tables)
+        self.horizon = self.dialect.horizon(self.tables, self._connections.epochs)
         self.watch.restart()
 
     def marks(self, cursor: Cursor) -> Marks:

@@ -11,6 +11,11 @@ stays open. A writer that comes so late that its id has been closed starts its t
 
 Each process reckons the horizon from what it sees; the table keeps one that is far enough on for a
 new process to begin with, and never less than what was trimmed.
+
+What a process has reckoned holds only while the table is what it was reckoned from. So each look
+sees whether the last settled event is the one that it was: the number alone would be another's
+where the table was set back and has grown since. One that is not there was trimmed, if the table
+says that it is settled up to there. Else the epoch is over (`epochs`), and the horizon begins anew.
 """
 
 from __future__ import annotations
@@ -20,6 +25,9 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
+from workflow_core.errors import AdapterUnavailableError
+
+from workflow_sql.epochs import Epochs
 from workflow_sql.schema import Tables
 
 if TYPE_CHECKING:
@@ -92,19 +100,27 @@ class SqliteHorizon(Horizon):
 class ServerHorizon(Horizon):
     """See the module."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, epochs: Epochs) -> None:
+        self._epochs = epochs
         events, installation = tables.events.fullname, tables.installation.fullname
         # Counted between two ends: of a table without statistics, which a new one is, PostgreSQL
         # takes a third to be beyond one, and goes through it all.
         self._ahead = (
             "select i.settled, i.role_changes, e.greatest,"
-            f" (select count(*) from {events} where id > ? and id <= e.greatest)"
+            f" (select count(*) from {events} where id > ? and id <= e.greatest),"
+            f" (select event_id from {events} where id = e.greatest),"
+            f" (select event_id from {events} where id = ?)"
             f" from {installation} i cross join (select max(id) as greatest from {events}) e"
         )
-        self._walk = f"select id from {events} where id > ? order by id limit {_WALK}"
+        self._walk = f"select id, event_id from {events} where id > ? order by id limit {_WALK}"
         self._keep = f"update {installation} set settled = ? where settled < ?"
         self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._epoch = self._epochs.number
         self._settled = 0
+        self._last: str | None = None  # the id of the event there; None: not known
         self._kept = 0
         self._gap: Gap | None = None
         self._gap_seen_at = 0.0
@@ -112,30 +128,47 @@ class ServerHorizon(Horizon):
     def read(self, cursor: Cursor) -> Marks:
         """One statement, two at a gap."""
         with self._lock:
+            if self._epoch != self._epochs.number:
+                self._begin()
             while True:
-                cursor.execute(self._ahead, (self._settled,))
-                kept, role_changes, greatest, number = cursor.fetchone()
+                cursor.execute(self._ahead, (self._settled, self._settled))
+                row = cursor.fetchone()
+                if row is None:
+                    raise AdapterUnavailableError("the tables are being restored", adapter="sql")
+                kept, role_changes, greatest, number, newest, last = row
+                if self._is_set_back(kept, last):
+                    self._epochs.end(self._epoch, "the database was set back")
+                    self._begin()
+                    continue
                 if kept <= self._settled:
                     break
                 # another process has come further, and what lies behind may be trimmed
-                self._settled = kept
-            self._kept = max(self._kept, kept)
+                self._settled, self._last = kept, None
+            self._kept = kept
+            if self._last is None:
+                self._last = last
             if number == 0:
                 self._gap = None
             elif greatest - self._settled == number:
-                self._settled, self._gap = greatest, None
+                self._settled, self._last, self._gap = greatest, newest, None
             else:
                 self._go_to_gap(cursor)
             return Marks(self._settled, role_changes)
 
+    def _is_set_back(self, kept: int, last: str | None) -> bool:
+        if kept < self._kept:
+            return True
+        is_trimmed = last is None and kept >= self._settled
+        return self._last is not None and last != self._last and not is_trimmed
+
     def _go_to_gap(self, cursor: Cursor) -> None:
         cursor.execute(self._walk, (self._settled,))
         gap = None
-        for (id,) in cursor.fetchall():
+        for id, event_id in cursor.fetchall():
             if id != self._settled + 1:
                 gap = Gap(self._settled + 1, id - 1)
                 break
-            self._settled = id
+            self._settled, self._last = id, event_id
         # one whose beginning was filled is still as old
         if gap is None or self._gap is None or gap.last != self._gap.last:
             self._gap_seen_at = time.monotonic()

@@ -48,6 +48,7 @@ class Replica:
             )
         self._dialect = own
         self._connections = own.connections(parsed, settings, prefix)
+        self._connections.has_one_server = False  # its address may lead to several in turn
         self._installation = tables.installation.fullname
         self._is_known = False
         self._is_missed = False

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import URL, Connection, Table
 from workflow_core.errors import AdapterError
 
+from workflow_sql.dialects.connections import Begun, Connections
+from workflow_sql.epochs import Epochs
 from workflow_sql.schema import Kinds, Tables, checked_schema
 from workflow_sql.settings import ConnectionSettings
 
@@ -85,120 +85,6 @@ class Change:
     """One of the columns, which a row must not have beyond the new value; "": no matter."""
     rising: str = ""
     """One of the columns, a number that keeps what it has where that is more; "": none."""
-
-
-class Begun(NamedTuple):
-    """A transaction that may write."""
-
-    connection: Connection
-    now: int | None
-    """The server's clock in microseconds; None: there is no server."""
-
-
-class Connections(ABC):
-    """The connections of one process to one database. Any thread."""
-
-    @abstractmethod
-    def reading(self, *, urgent: bool = False) -> AbstractContextManager[Connection]:
-        """A connection that only reads; what it read is let go of on leaving.
-
-        Args:
-            urgent: for what must go on though all other connections are in use.
-
-        Raises:
-            AdapterUnavailableError: all connections are in use.
-            Exception: the driver's errors.
-        """
-
-    @abstractmethod
-    def begin(self, timeout: timedelta, *, urgent: bool) -> Begun:
-        """Open a writing transaction; its connection is to be given to `end`.
-
-        Args:
-            timeout: how long to wait for other writers.
-            urgent: go before all others of this process that wait.
-
-        Raises:
-            AdapterError: this thread has a writing transaction open and would wait for itself.
-            AdapterUnavailableError: other writers did not finish in time.
-            Exception: the driver's errors.
-        """
-
-    @abstractmethod
-    def single(self, *, urgent: bool) -> AbstractContextManager[Connection]:
-        """A connection for one statement that writes and commits by itself.
-
-        Raises as `begin`.
-        """
-
-    @abstractmethod
-    def end(self, connection: Connection, *, commit: bool) -> None:
-        """Commit or roll back, and let the next writer go on, also when that fails.
-
-        Raises:
-            AdapterError: the transaction was ended already, by whoever it was lent to.
-            Exception: the driver's errors; after a failed commit nobody knows.
-        """
-
-    @abstractmethod
-    def alone(self) -> AbstractContextManager[Connection]:
-        """A new connection outside of all pools, closed afterwards; each statement commits.
-
-        Raises the driver's errors.
-        """
-
-    @abstractmethod
-    def now(self) -> int:
-        """The database's clock in microseconds; nearly always without a statement.
-
-        Raises the driver's errors.
-        """
-
-    on_news: Callable[[], object]
-    """To be called when other processes may have committed something."""
-    knows_all: bool
-    """Whether the pulse tells of other processes' commits, all and at once."""
-
-    @property
-    def remark(self) -> str:
-        """What a person who asks for the database's health is to know besides, after a comma."""
-        return ""
-
-    @property
-    @abstractmethod
-    def rhythm(self) -> tuple[float, float]:
-        """Seconds between two looks for other processes' commits: while there is news, at rest."""
-
-    @abstractmethod
-    def pulse(self) -> Hashable:
-        """Differs from the answer before if any connection has committed since. Very cheap.
-
-        Raises the driver's errors.
-        """
-
-    def attend(self) -> None:  # noqa: B027 - may be left as it is
-        """Somebody waits for other processes' commits from now on. Default: nothing to prepare."""
-
-    def tell(self) -> None:  # noqa: B027 - may be left as it is
-        """Something was committed that other processes wait for. Default: they find out."""
-
-    def beat(self) -> None:  # noqa: B027 - may be left as it is
-        """Other processes have committed something. Default: the pulse knows."""
-
-    @abstractmethod
-    def scrub(self) -> bool:
-        """Overwrite what deleted rows left behind, as far as can be; False: it was in use.
-
-        Raises the driver's errors.
-        """
-
-    @abstractmethod
-    def forsake(self) -> None:
-        """In a forked child: forget all connections without touching them."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close all. Twice is harmless."""
 
 
 class Dialect(ABC):
@@ -391,6 +277,10 @@ class Dialect(ABC):
         """Whether there is such a schema."""
         raise NotImplementedError  # where there are none, none is asked for
 
+    def only_reads(self, error: BaseException) -> bool:
+        """Whether the driver's error means: this server does not take writes, another may."""
+        return False
+
     @abstractmethod
-    def horizon(self, tables: Tables) -> Horizon:
+    def horizon(self, tables: Tables, epochs: Epochs) -> Horizon:
         """Who knows up to which id all events are settled."""

@@ -26,6 +26,7 @@ from workflow_sql.dialects.mysql_line import (
     spelled_cursor,
 )
 from workflow_sql.dialects.server_connections import ServerConnections
+from workflow_sql.epochs import Epochs
 from workflow_sql.horizon import Gap, Horizon, ServerHorizon
 from workflow_sql.schema import Tables
 from workflow_sql.settings import ConnectionSettings
@@ -42,6 +43,7 @@ class MysqlDialect(Dialect):
     reserved = frozenset(RESERVED_WORDS_MYSQL)
     collation = "utf8mb4_0900_bin"  # the one that does not take "a " for "a"
     time_limit = ("max_execution_time", 0.001)
+    server = "@@server_uuid"
     oldest = (8, 0, 16)
     kinds = kinds_with(collation)
     # what cannot be a parameter at all is among them: it is refused for good
@@ -64,7 +66,7 @@ class MysqlDialect(Dialect):
                 adapter="sql",
                 hint=f"Write it like {self.name}://user:password@host/database",
             )
-        line = MysqlLine(url, settings, time_limit=self.time_limit)
+        line = MysqlLine(url, settings, time_limit=self.time_limit, server=self.server)
         return ServerConnections(line, size=settings.pool_size, patience=settings.lock_timeout)
 
     def check(self, cursor: Cursor) -> None:  # noqa: D102
@@ -92,6 +94,9 @@ class MysqlDialect(Dialect):
 
     def is_contention(self, error: BaseException) -> bool:  # noqa: D102
         return errors.code_of(error) in errors.CONTENTION
+
+    def only_reads(self, error: BaseException) -> bool:  # noqa: D102
+        return errors.code_of(error) in errors.ONLY_READS
 
     # -- cursors -------------------------------------------------------------------------------
 
@@ -317,8 +322,8 @@ class MysqlDialect(Dialect):
         cursor.execute("select 1 from information_schema.schemata where schema_name = ?", (name,))
         return cursor.fetchone() is not None
 
-    def horizon(self, tables: Tables) -> Horizon:  # noqa: D102
-        return ServerHorizon(tables)
+    def horizon(self, tables: Tables, epochs: Epochs) -> Horizon:  # noqa: D102
+        return ServerHorizon(tables, epochs)
 
 
 class MariadbDialect(MysqlDialect):
@@ -329,6 +334,8 @@ class MariadbDialect(MysqlDialect):
     reserved = frozenset(RESERVED_WORDS_MARIADB)
     collation = "utf8mb4_nopad_bin"
     time_limit = ("max_statement_time", 1.0)
+    # replication wants each server to have a number of its own
+    server = "concat_ws('/', @@hostname, @@port, @@server_id)"
     oldest = (10, 6, 0)
     locking_these = "for update"
     kinds = kinds_with(collation)

@@ -8,7 +8,7 @@ import pymysql
 from sqlalchemy.exc import DBAPIError
 from workflow_core.errors import AdapterError, AdapterUnavailableError
 
-__all__ = ["CONFLICT", "CONTENTION", "DUPLICATE", "code_of", "translate"]
+__all__ = ["CONFLICT", "CONTENTION", "DUPLICATE", "ONLY_READS", "code_of", "translate"]
 
 DUPLICATE = 1062
 CONFLICT = 1020
@@ -19,6 +19,7 @@ CONTENTION = {
     3572: "a lock was not to be had at once",
     CONFLICT: "it conflicts with another transaction",
 }
+ONLY_READS = (1290, 1792, 1836)
 _UNAVAILABLE = {
     1044: ("the server does not let this user in", "Look at the user and the password of the url"),
     1045: ("the server does not let this user in", "Look at the user and the password of the url"),
@@ -29,8 +30,9 @@ _UNAVAILABLE = {
     1021: ("the server has run out of room", "Make room; nothing was kept of it"),
     1040: ("the server has no connection left", "Lower pool_size, or raise max_connections"),
     1203: ("the server has no connection left", "Lower pool_size, or raise the user's limit"),
-    1290: ("the server only reads now", "See that the url leads to the primary"),
-    1792: ("the server only reads now", "See that the url leads to the primary"),
+    **dict.fromkeys(
+        ONLY_READS, ("the server only reads now", "See that the url leads to the primary")
+    ),
     1317: ("the server ended it", "Ask whoever looks after the server"),
     1969: ("the statement took too long", "Look at the server's load"),
     3024: ("the statement took too long", "Look at the server's load"),

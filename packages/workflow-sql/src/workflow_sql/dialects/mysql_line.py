@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -18,13 +18,12 @@ from workflow_core.errors import ConfigurationError, InputError
 
 from workflow_sql.dialects.awaited import SpelledCursor
 from workflow_sql.dialects.mysql_tls import with_tls
-from workflow_sql.dialects.server_connections import ANSWER_GRACE, Line
+from workflow_sql.dialects.server_connections import ANSWER_GRACE, Line, Told
 from workflow_sql.settings import ConnectionSettings
 
 __all__ = ["CLOCK", "MysqlCursor", "MysqlLine", "spelled_cursor"]
 
 CLOCK = "timestampdiff(microsecond, '1970-01-01', utc_timestamp(6))"
-NOW = f"select {CLOCK}"
 _KIN = ("pymysql", "aiomysql")  # the second is built on the first
 
 
@@ -48,6 +47,9 @@ class MysqlCursor(DriverCursor):  # type: ignore[misc]  # the driver has no type
 
 class _Connection(pymysql.connections.Connection):  # type: ignore[misc]  # the driver has no types
     """One that was made here, with a session as `MysqlLine` makes it."""
+
+    server = ""
+    """Which server it leads to, as that said itself."""
 
 
 def is_callers(cursor: object) -> bool:
@@ -85,6 +87,7 @@ class MysqlLine(Line):
         settings: of the session.
         time_limit: the name of the variable that limits a statement's time, and its unit in
             seconds.
+        server: an expression that differs from server to server.
 
     Raises:
         ConfigurationError: the url has options that the driver does not take.
@@ -93,8 +96,9 @@ class MysqlLine(Line):
     errors = (pymysql.err.OperationalError, pymysql.err.InterfaceError, OSError)
 
     def __init__(
-        self, url: URL, settings: ConnectionSettings, *, time_limit: tuple[str, float]
+        self, url: URL, settings: ConnectionSettings, *, time_limit: tuple[str, float], server: str
     ) -> None:
+        self._now = f"select {CLOCK}, {server}"
         limit = settings.statement_timeout.total_seconds()
         variable, unit = time_limit
         self._session = (
@@ -141,6 +145,7 @@ class MysqlLine(Line):
                 cursor.execute(self._session)
                 # one transaction sees what others have committed meanwhile, and locks no gaps
                 cursor.execute("set session transaction isolation level read committed")
+            driver.server = self.ask(driver).server
         except BaseException:
             driver.close()
             raise
@@ -149,16 +154,22 @@ class MysqlLine(Line):
     def socket(self, driver: Any) -> int:  # noqa: D102
         return int(driver._sock.fileno())
 
-    def ask(self, driver: Any) -> int:  # noqa: D102
-        with MysqlCursor(driver) as cursor:
-            cursor.execute(NOW)
-            return _number(cursor.fetchall())
+    def server(self, driver: Any) -> str:  # noqa: D102
+        return str(driver.server)
 
-    def begin(self, driver: Any, patience: timedelta) -> int:  # noqa: D102
+    def ask(self, driver: Any) -> Told:  # noqa: D102
+        with MysqlCursor(driver) as cursor:
+            return self._told(cursor)
+
+    def begin(self, driver: Any, patience: timedelta) -> Told:  # noqa: D102
         with MysqlCursor(driver) as cursor:
             cursor.execute("start transaction read write")
-            cursor.execute(NOW)
-            return _number(cursor.fetchall())
+            return self._told(cursor)
+
+    def _told(self, cursor: MysqlCursor) -> Told:
+        cursor.execute(self._now)
+        now, server = cursor.fetchone()
+        return Told(int(now), str(server))
 
     def commit(self, driver: Any) -> None:  # noqa: D102
         driver.commit()
@@ -181,7 +192,3 @@ def _check_options(named: Mapping[str, Any]) -> None:
             adapter="sql",
             hint="Known are those of PyMySQL's connect(), such as ssl_ca and read_timeout",
         )
-
-
-def _number(rows: Sequence[Sequence[Any]]) -> int:
-    return int(rows[0][0])

@@ -20,11 +20,18 @@ _LONGEST_LIFE = 1800.0  # seconds; so that all processes find a new server behin
 
 
 class Held:
-    """One open connection."""
+    """One open connection.
 
-    def __init__(self, connection: Connection) -> None:
+    Attributes:
+        server: where it leads, as that says itself.
+        epoch: the number of the epoch that it belongs to.
+    """
+
+    def __init__(self, connection: Connection, *, server: str, epoch: int) -> None:
         self.connection = connection
         self.driver: Any = connection.connection.dbapi_connection
+        self.server = server
+        self.epoch = epoch
         self.opened_at = self.used_at = time.monotonic()
 
     def drop(self) -> None:
@@ -42,11 +49,12 @@ class Pool:
 
     A connection that has died while it was idle is not lent: one look at its socket tells, without
     a word to the server. One that was idle for half a minute is asked besides, since a firewall
-    forgets in silence.
+    forgets in silence. One that leads to a server of the past is not lent either.
 
     Args:
         size: how many at most.
         open: opens one. Raises the driver's errors.
+        is_current: whether it leads to the server of the present.
         socket: the number of a connection's socket.
         ping: asks one; raises the driver's errors.
     """
@@ -55,12 +63,14 @@ class Pool:
         self,
         size: int,
         *,
-        open: Callable[[], Connection],
+        open: Callable[[], Held],
+        is_current: Callable[[Held], bool],
         socket: Callable[[Any], int],
         ping: Callable[[Any], object],
     ) -> None:
         self._size = size
         self._open = open
+        self._is_current = is_current
         self._socket = socket
         self._ping = ping
         self._start()
@@ -114,7 +124,7 @@ class Pool:
 
     def _open_new(self) -> Held:
         try:
-            held = Held(self._open())
+            held = self._open()
         except BaseException:
             with self._change:
                 self._opening -= 1
@@ -130,7 +140,7 @@ class Pool:
 
     def _is_alive(self, held: Held) -> bool:
         now = time.monotonic()
-        if now - held.opened_at > _LONGEST_LIFE:
+        if now - held.opened_at > _LONGEST_LIFE or not self._is_current(held):
             return False
         try:
             if _has_news(self._socket(held.driver)) or now - held.used_at > _TRUSTED:

@@ -24,12 +24,14 @@ from workflow_sql.dialects.postgres_line import (
     PostgresLine,
     awaited_cursor,
 )
+from workflow_sql.epochs import Epochs
 from workflow_sql.horizon import Gap, Horizon, ServerHorizon
 from workflow_sql.schema import Kinds, Tables
 from workflow_sql.settings import ConnectionSettings
 
 __all__ = ["PostgresDialect"]
 
+_ONLY_READS = "25006"
 _OLDEST = 120_000  # the first with generated columns and a choice of how to plan
 _EXACT = Text(collation="C")
 _LONGEST_NAME = 63
@@ -164,6 +166,9 @@ class PostgresDialect(Dialect):
     def is_contention(self, error: BaseException) -> bool:  # noqa: D102
         return _state(_driver_error(error)) in _CONTENTION
 
+    def only_reads(self, error: BaseException) -> bool:  # noqa: D102
+        return _state(_driver_error(error)) == _ONLY_READS
+
     # -- cursors -------------------------------------------------------------------------------
 
     def cursor(self, connection: Connection) -> Cursor:  # noqa: D102
@@ -285,8 +290,8 @@ class PostgresDialect(Dialect):
         cursor.execute("select to_regnamespace(?) is not null", (name,))
         return bool(cursor.fetchone()[0])
 
-    def horizon(self, tables: Tables) -> Horizon:  # noqa: D102
-        return ServerHorizon(tables)
+    def horizon(self, tables: Tables, epochs: Epochs) -> Horizon:  # noqa: D102
+        return ServerHorizon(tables, epochs)
 
 
 def _channel(schema: str, prefix: str) -> str:

@@ -37,6 +37,10 @@ class PostgresConnections(ServerConnections):
         """Notify, soon."""
         self.news.tell()
 
+    def _epoch_began(self) -> None:
+        self.news.move()
+        super()._epoch_began()
+
     def _heard(self) -> None:
         self.beat()
         self.on_news()

@@ -19,14 +19,16 @@ from workflow_core.errors import AdapterError, InputError
 
 from workflow_sql.dialects.awaited import AwaitedCursor
 from workflow_sql.dialects.base import Row
-from workflow_sql.dialects.server_connections import ANSWER_GRACE, Line
+from workflow_sql.dialects.server_connections import ANSWER_GRACE, Line, Told
 from workflow_sql.settings import ConnectionSettings
 
 __all__ = ["CLOCK", "USUAL_PLANS", "PostgresCursor", "PostgresLine", "awaited_cursor"]
 
 
 CLOCK = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
-NOW = f"select {CLOCK}"
+# which of the servers, and since when: a number, since how a time is written is the session's
+_SERVER = "(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint"
+NOW = f"select {CLOCK}, {_SERVER}"
 # Row by row in the batch's order, by index: it is the order in which the rows are locked, and with
 # two orders two processes wait for each other. What users do in a transaction is planned as usual.
 _PLANNERS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
@@ -99,6 +101,8 @@ class _Connection(psycopg.Connection[Any]):
     """Seconds that an answer may take."""
     is_pooled = False
     """Whether each transaction may be another server process's."""
+    server = ""
+    """Which one it leads to, as that said itself."""
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """As psycopg's. Raises OperationalError: no answer; the connection is closed."""
@@ -167,11 +171,14 @@ class PostgresLine(Line):
                 own = driver.info.backend_pid
                 setting = f"set_config(?, ?, pg_backend_pid() <> {own})"
                 cursor.execute(
-                    f"select pg_backend_pid(), {', '.join([setting] * len(self._session))}",
+                    f"select pg_backend_pid(), {_SERVER},"
+                    f" {', '.join([setting] * len(self._session))}",
                     [text for each in self._session.items() for text in each],
                     prepare=False,
                 )
-                driver.is_pooled = _number(cursor.fetchall()) != own
+                pid, server, *_ = cursor.fetchall()[0]
+                driver.is_pooled = pid != own
+                driver.server = str(server)
             if driver.is_pooled:
                 driver.prepare_threshold = None  # the next process knows of no such statement
         except BaseException:
@@ -182,11 +189,14 @@ class PostgresLine(Line):
     def socket(self, driver: psycopg.Connection[Any]) -> int:  # noqa: D102
         return driver.fileno()
 
-    def ask(self, driver: psycopg.Connection[Any]) -> int:  # noqa: D102
-        with PostgresCursor(driver) as cursor:
-            return _number(cursor.execute(NOW).fetchall())
+    def server(self, driver: psycopg.Connection[Any]) -> str:  # noqa: D102
+        return str(getattr(driver, "server", ""))
 
-    def begin(self, driver: psycopg.Connection[Any], patience: timedelta) -> int:  # noqa: D102
+    def ask(self, driver: psycopg.Connection[Any]) -> Told:  # noqa: D102
+        with PostgresCursor(driver) as cursor:
+            return _told(cursor.execute(NOW).fetchall())
+
+    def begin(self, driver: psycopg.Connection[Any], patience: timedelta) -> Told:  # noqa: D102
         begin = f"begin isolation level read committed; {NOW}; {_OUR_PLANS}"
         if getattr(driver, "is_pooled", False):
             begin = "; ".join(
@@ -197,7 +207,7 @@ class PostgresLine(Line):
         with PostgresCursor(driver) as cursor:
             cursor.execute(begin)  # in one round trip
             cursor.nextset()
-            return _number(cursor.fetchall())
+            return _told(cursor.fetchall())
 
     def commit(self, driver: psycopg.Connection[Any]) -> None:  # noqa: D102
         if driver.pgconn.transaction_status == TransactionStatus.INERROR:
@@ -229,5 +239,6 @@ def _milliseconds(duration: timedelta) -> str:
     return f"{max(1, round(duration.total_seconds() * 1_000))}ms"
 
 
-def _number(rows: Sequence[Row]) -> int:
-    return int(rows[0][0])
+def _told(rows: Sequence[Row]) -> Told:
+    now, server = rows[0]
+    return Told(int(now), str(server))

@@ -8,6 +8,9 @@ itself, seldom.
 Behind a pooler that lends its connections for a transaction at a time, LISTEN succeeds and hears
 nothing. So each new listener first listens for a word of its own; where that does not come, the
 process says so in its log and looks for news itself, as with the other databases.
+
+When the database's server is another the connections are too: the old one may live on and tell
+nothing.
 """
 
 from __future__ import annotations
@@ -61,6 +64,7 @@ class PostgresNews:
         self._closed = threading.Event()
         self._to_tell = threading.Event()
         self._starting = threading.Lock()
+        self._moves = 0
         self._started: set[str] = set()
 
     def listen(self) -> None:
@@ -71,6 +75,10 @@ class PostgresNews:
         """Let other processes look, soon."""
         self._start("tell", self._tell_on)
         self._to_tell.set()
+
+    def move(self) -> None:
+        """The database's server is another: connect anew, soon."""
+        self._moves += 1
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
         if name in self._started:
@@ -89,13 +97,17 @@ class PostgresNews:
 
     def _tell_on(self) -> None:
         connection: psycopg.Connection[Any] | None = None
+        moves = self._moves
         while True:
             self._to_tell.wait()
             if self._closed.is_set():
                 break
             self._to_tell.clear()
             try:
+                if connection is not None and moves != self._moves:
+                    connection.close()
                 if connection is None or connection.closed:
+                    moves = self._moves
                     connection = self._connect()
                 self._say(connection, self._me)
             except (psycopg.Error, OSError):  # those who wait look by themselves
@@ -118,17 +130,18 @@ class PostgresNews:
     def _listen_on(self) -> None:
         pause, longest = _RECONNECT
         while not self._closed.is_set():
+            moves = self._moves
             try:
                 with self._connect() as connection:
-                    heard_itself = self._listen(connection)
+                    heard_itself = self._listen(connection, moves)
                 pause = _RECONNECT[0] if heard_itself else _TEST_AGAIN
             except (psycopg.Error, OSError):
                 self.is_heard = False
                 pause = min(pause * 2, longest)
             self._closed.wait(pause)
 
-    def _listen(self, connection: psycopg.Connection[Any]) -> bool:
-        """Until the connection ends; False: nothing can be heard on it."""
+    def _listen(self, connection: psycopg.Connection[Any], moves: int) -> bool:
+        """Until the connection ends, or the server moves; False: nothing can be heard on it."""
         connection.execute(f'listen "{self._channel}"')
         if not self._hears_itself(connection):
             if not self._closed.is_set():
@@ -142,7 +155,7 @@ class PostgresNews:
         self.is_heard, self.is_deaf = True, False
         self._heard()  # what was told while nobody listened
         try:
-            while not self._closed.is_set():
+            while not self._closed.is_set() and moves == self._moves:
                 notices = list(connection.notifies(timeout=_LISTEN, stop_after=1))
                 if any(notice.payload != self._me for notice in notices):
                     self._heard()

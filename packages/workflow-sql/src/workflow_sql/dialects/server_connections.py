@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 from workflow_core.errors import AdapterError
@@ -15,13 +15,23 @@ from workflow_core.errors import AdapterError
 from workflow_sql.dialects.base import Begun, Connections
 from workflow_sql.dialects.pool import Held, Pool
 from workflow_sql.dialects.server_clock import ServerClock, elapsed
+from workflow_sql.epochs import Epochs
 
-__all__ = ["ANSWER_GRACE", "Line", "ServerConnections"]
+__all__ = ["ANSWER_GRACE", "Line", "ServerConnections", "Told"]
 
 ANSWER_GRACE = 10.0
 """Seconds that an answer may be late, after the server's own limit, before it counts as gone."""
 
 _CONTROL = 2  # connections for leases and the like, which must not wait for the users' work
+
+
+class Told(NamedTuple):
+    """What a server says of itself."""
+
+    now: int
+    """Its clock in microseconds."""
+    server: str
+    """Which one it is: another server says something else."""
 
 
 class Line(ABC):
@@ -42,12 +52,16 @@ class Line(ABC):
         """The number of its socket. Raises the driver's errors: it has none any more."""
 
     @abstractmethod
-    def ask(self, driver: Any) -> int:
-        """The server's clock in microseconds; also tells that it answers."""
+    def server(self, driver: Any) -> str:
+        """What it said of itself when the connection was opened."""
 
     @abstractmethod
-    def begin(self, driver: Any, patience: timedelta) -> int:
-        """Begin a transaction that waits for locks up to `patience`; the server's clock."""
+    def ask(self, driver: Any) -> Told:
+        """What it says now; also tells that it answers."""
+
+    @abstractmethod
+    def begin(self, driver: Any, patience: timedelta) -> Told:
+        """Begin a transaction that waits for locks up to `patience`."""
 
     @abstractmethod
     def commit(self, driver: Any) -> None:
@@ -87,9 +101,32 @@ class ServerConnections(Connections):
         self._patience = patience.total_seconds()
         self.on_news: Callable[[], object] = lambda: None
         """Called when other processes may have committed something."""
-        self._work = Pool(size, open=line.open, socket=line.socket, ping=line.ask)
-        self._control = Pool(_CONTROL, open=line.open, socket=line.socket, ping=line.ask)
+        self.on_epoch: Callable[[], object] = lambda: None
+        """Called when a new epoch has begun."""
+        self.epochs = Epochs(self._epoch_began)
+        self._work = self._pool_of(size)
+        self._control = self._pool_of(_CONTROL)
         self._start()
+
+    def _pool_of(self, size: int) -> Pool:
+        return Pool(
+            size,
+            open=self._open,
+            is_current=lambda held: held.epoch == self.epochs.number or not self.has_one_server,
+            socket=self._line.socket,
+            ping=self._line.ask,
+        )
+
+    def _open(self) -> Held:
+        connection = self._line.open()
+        server = self._line.server(connection.connection.dbapi_connection)
+        epoch = self.epochs.met(server) if self.has_one_server else self.epochs.number
+        return Held(connection, server=server, epoch=epoch)
+
+    def _epoch_began(self) -> None:
+        self._clock = ServerClock()  # another server's may differ
+        self.beat()
+        self.on_epoch()
 
     def _start(self) -> None:
         self._clock = ServerClock()
@@ -120,7 +157,7 @@ class ServerConnections(Connections):
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:  # noqa: D102
-        held = Held(self._line.open())
+        held = self._open()
         try:
             yield held.connection
         finally:
@@ -131,7 +168,7 @@ class ServerConnections(Connections):
         if known is None:
             with self.reading(urgent=True) as connection:
                 asked_at = elapsed()
-                known = self._line.ask(connection.connection.dbapi_connection)
+                known = self._line.ask(connection.connection.dbapi_connection).now
                 self._clock.read(known, asked_at)
         return known
 
@@ -142,7 +179,7 @@ class ServerConnections(Connections):
         held = pool.take(timeout.total_seconds())
         try:
             asked_at = elapsed()
-            now = self._line.begin(held.driver, timeout)
+            told = self._line.begin(held.driver, timeout)
         except BaseException as error:
             pool.give(held, healthy=False)
             if not isinstance(error, self._line.errors):
@@ -151,13 +188,15 @@ class ServerConnections(Connections):
             held = pool.take(timeout.total_seconds())
             try:
                 asked_at = elapsed()
-                now = self._line.begin(held.driver, timeout)
+                told = self._line.begin(held.driver, timeout)
             except BaseException:
                 pool.give(held, healthy=False)
                 raise
-        self._clock.read(now, asked_at)
+        if told.server != held.server:  # a pooler stands between, and leads elsewhere now
+            held.server, held.epoch = told.server, self.epochs.met(told.server)
+        self._clock.read(told.now, asked_at)
         self._writing[held.connection] = held, pool
-        return Begun(held.connection, now)
+        return Begun(held.connection, told.now, held.epoch)
 
     def single(self, *, urgent: bool) -> AbstractContextManager[Connection]:  # noqa: D102
         return self.reading(urgent=urgent)  # where each statement is committed by itself too

@@ -16,6 +16,7 @@ from workflow_core.errors import AdapterError, AdapterUnavailableError, Configur
 from workflow_sql.dialects import sqlite_batches as batches
 from workflow_sql.dialects.base import Change, Connections, Cursor, Dialect, Row, Select, Swap
 from workflow_sql.dialects.sqlite_connections import SqliteConnections
+from workflow_sql.epochs import Epochs
 from workflow_sql.horizon import Gap, Horizon, SqliteHorizon
 from workflow_sql.schema import Kinds, Tables
 from workflow_sql.settings import ConnectionSettings
@@ -210,7 +211,7 @@ class SqliteDialect(Dialect):
         cursor.execute("select 1 from sqlite_master where type = 'table' and name = ?", (name,))
         return cursor.fetchone() is not None
 
-    def horizon(self, tables: Tables) -> Horizon:  # noqa: D102
+    def horizon(self, tables: Tables, epochs: Epochs) -> Horizon:  # noqa: D102
         return SqliteHorizon(tables)
 
 

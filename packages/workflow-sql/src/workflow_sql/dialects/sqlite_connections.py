@@ -17,6 +17,7 @@ from workflow_core.ports import leave_to_parent
 
 from workflow_sql.dialects.base import Begun, Connections
 from workflow_sql.dialects.sqlite_quiet import Quiet
+from workflow_sql.epochs import Epochs
 from workflow_sql.fairlock import FairLock
 from workflow_sql.settings import Synchronous
 
@@ -38,6 +39,7 @@ class SqliteConnections(Connections):
     knows_all = True
 
     def __init__(self, path: str, *, synchronous: Synchronous, lock_timeout: timedelta) -> None:
+        self.epochs = Epochs()  # a file that is replaced under open connections is lost anyway
         self._path = path
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout.total_seconds()
@@ -128,7 +130,7 @@ class SqliteConnections(Connections):
         except BaseException:
             self._give_turn_back()
             raise
-        return Begun(self._writer, None)
+        return Begun(self._writer, None, self.epochs.number)
 
     def _begin_immediate(self, driver: sqlite3.Connection, end: float) -> None:
         # Immediate: a transaction that first reads and then wants to write fails at once, however
@@ -148,7 +150,7 @@ class SqliteConnections(Connections):
 
     @contextmanager
     def single(self, *, urgent: bool) -> Iterator[Connection]:  # noqa: D102
-        connection, _ = self.begin(timedelta(seconds=self._lock_timeout), urgent=urgent)
+        connection = self.begin(timedelta(seconds=self._lock_timeout), urgent=urgent).connection
         try:
             yield connection
         except BaseException:

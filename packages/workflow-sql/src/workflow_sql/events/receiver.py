@@ -1,10 +1,18 @@
-"""One member's view of a stream."""
+"""One member's view of a stream.
+
+What is read and acked belongs to one epoch of the database (`epochs`). In a new one a receiver
+begins where the database's cursors stand, as if it had been opened just then. What it had handed
+out and is not acked there it hands out again, and receipts of before mean nothing any more: what
+was done about those events may be lost. One that is not asked any more, since another has taken
+over its lanes, does not begin again: it only forgets what it was to save.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
@@ -25,6 +33,7 @@ _AHEAD = 2_000  # ids beyond what was fetched that may be handed out before the 
 _PREFETCH = 128
 _SAVE_EVERY = 1.0  # seconds
 _SHOW_EVERY = 3_600.0  # seconds; a consumer not seen for days no longer holds up the trimming
+_OVER = -1  # no epoch's number
 _SPAN = 4_096  # ids looked at in one statement, at first
 _WIDEST_SPAN = 1 << 22
 
@@ -33,7 +42,8 @@ class SqlReceiver(Receiver[Event]):
     """Reads the event table lane by lane, in order of id. One thread, except ``close``.
 
     What is done is kept in memory and saved about once a second and on closing. Ids are handed out
-    once; what was not acked lies between a lane's cursor and the position up to which was read.
+    once in an epoch; what was not acked lies between a lane's cursor and the position up to which
+    was read.
     """
 
     def __init__(
@@ -41,25 +51,33 @@ class SqlReceiver(Receiver[Event]):
         database: Database,
         cursors: Cursors,
         *,
-        id: str,
         instance: str,
-        open_here: Collection[str],
+        open_here: Callable[[], Collection[str]],
         from_latest: bool,
         upkeep: Callable[[], None],
         forget: Callable[[SqlReceiver], object],
     ) -> None:
         self._database = database
         self._cursors = cursors
-        self.id = id
+        self._instance = instance
+        self._open_here = open_here
+        self._from_latest = from_latest
         self._upkeep = upkeep
         self._closed = False
         self._forget = forget
         self._closing = threading.Lock()
         self._lock = threading.Lock()  # of all below, against close from another thread
-        opening, self._window_end = database.transact(
-            "opening a receiver",
-            lambda writing: self._open(writing, instance, open_here, from_latest),
+        self.id = ""
+        self._begin()
+        in_forked_child(self._forked)
+
+    def _begin(self) -> None:
+        """Raises as `Database.transact`; then all is as it was."""
+        id, open_here = str(uuid.uuid4()), self._open_here()
+        opening, self._window_end, self._epoch = self._database.transact(
+            "opening a receiver", lambda writing: self._open(writing, id, open_here)
         )
+        self.id = id
         self._suspect_to = opening.suspect_to
         self._position = min(progress.done_to for progress in opening.lanes.values())
         self._span = _SPAN
@@ -71,23 +89,22 @@ class SqlReceiver(Receiver[Event]):
         self._furthest = max(self._done_to.values())
         self._unsaved: set[Lane] = set()
         self._save_at = 0.0
-        in_forked_child(self._forked)
         self._show_at = time.monotonic() + _SHOW_EVERY
 
     def _open(
-        self, writing: Writing, instance: str, open_here: Collection[str], from_latest: bool
-    ) -> tuple[Opening, int]:
+        self, writing: Writing, id: str, open_here: Collection[str]
+    ) -> tuple[Opening, int, int]:
         head = self._database.marks(writing.cursor).events
         opening = self._cursors.open(
             writing,
-            receiver=self.id,
-            instance=instance,
+            receiver=id,
+            instance=self._instance,
             open_here=open_here,
             head=head,
-            from_latest=from_latest,
+            from_latest=self._from_latest,
             window_end=head + _AHEAD,
         )
-        return opening, head + _AHEAD
+        return opening, head + _AHEAD, writing.epoch
 
     # -- receiving -----------------------------------------------------------------------------
 
@@ -106,6 +123,8 @@ class SqlReceiver(Receiver[Event]):
             self._check_open()
             with self._lock:
                 self._check_open()
+                if self._epoch != self._database.epoch:
+                    self._begin()
                 self._save_if_due()
                 deliveries = self._take(limit)
             now = time.monotonic()
@@ -115,7 +134,11 @@ class SqlReceiver(Receiver[Event]):
             self._database.watch.wait(self._has_news, max(until - now, 0))
 
     def _has_news(self) -> bool:
-        return self._closed or self._database.watch.marks.events > self._position
+        return (
+            self._closed
+            or self._epoch != self._database.epoch
+            or self._database.watch.marks.events > self._position
+        )
 
     def _take(self, limit: int) -> list[Delivery[Event]]:
         while len(self._fetched) < limit and self._fetch(
@@ -127,11 +150,13 @@ class SqlReceiver(Receiver[Event]):
 
     def _delivery(self, id: int, lane: Lane, event: Event) -> Delivery[Event]:
         suspect = bool(self._suspect_to) and id <= self._suspect_to.get(lane, 0)
-        return Delivery(event=event, receipt=id, suspect=suspect)
+        return Delivery(event=event, receipt=(self._epoch, id), suspect=suspect)
 
     def _fetch(self, limit: int) -> bool:
         """Get more events; False when there are none."""
         head = self._database.watch.refresh().events
+        if self._epoch != self._database.epoch:
+            return False  # there are, but not behind this position
         while self._position < head:
             up_to = min(self._position + self._span, head)
             rows = self._cursors.fetch(self._position, up_to, limit)
@@ -175,10 +200,10 @@ class SqlReceiver(Receiver[Event]):
             if not self._unsaved:
                 self._save_at = time.monotonic() + _SAVE_EVERY
             for delivery in deliveries:
-                receipt = cast(int, delivery.receipt)
-                lane = self._unacked.pop(receipt, None)
+                epoch, id = cast(tuple[int, int], delivery.receipt)
+                lane = self._unacked.pop(id, None) if epoch == self._epoch else None
                 if lane is not None:
-                    self._acked[lane].add(receipt)
+                    self._acked[lane].add(id)
                     self._unsaved.add(lane)
             self._save_if_due()
 
@@ -199,11 +224,26 @@ class SqlReceiver(Receiver[Event]):
 
     def _save(self, window_end: int) -> None:
         progress = self._progress()
-        self._database.transact(
-            "saving cursors",
-            lambda writing: self._cursors.save(writing, progress, self.id, window_end),
+        kept = self._database.transact(
+            "saving cursors", lambda writing: self._save_in(writing, progress, window_end)
         )
-        self._saved(progress, window_end)
+        if kept:
+            self._saved(progress, window_end)
+        else:
+            self._forget_acks()
+
+    def _save_in(self, writing: Writing, progress: dict[Lane, Progress], window_end: int) -> bool:
+        """False: it is another epoch, where what the acks stand for may be lost."""
+        self._database.marks(writing.cursor)  # sees whether the tables were set back
+        if self._epoch != writing.epoch or self._epoch != self._database.epoch:
+            return False
+        self._cursors.save(writing, progress, self.id, window_end)
+        return True
+
+    def _forget_acks(self) -> None:
+        self._unacked.clear()
+        self._unsaved.clear()
+        self._epoch = _OVER
 
     def _saved(self, progress: dict[Lane, Progress], window_end: int) -> None:
         for lane, (_, acked) in progress.items():
@@ -241,7 +281,7 @@ class SqlReceiver(Receiver[Event]):
                 logger.warning("what was acked in the last second may come again: %s", error)
 
     def _resign(self, writing: Writing) -> None:
-        self._cursors.save(writing, self._progress(), self.id, self._window_end)
+        self._save_in(writing, self._progress(), self._window_end)
         self._cursors.resign(writing, self.id)
 
     def _forked(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -97,9 +96,8 @@ class SqlEventStreamer(EventStreamer):
         receiver = SqlReceiver(
             self.database,
             cursors,
-            id=str(uuid.uuid4()),
             instance=self._instance,
-            open_here=[receiver.id for receiver in list(self._receivers)],
+            open_here=lambda: [receiver.id for receiver in list(self._receivers)],
             from_latest=from_latest,
             upkeep=self._trimming.trim_if_due,
             forget=lambda closed: self._receivers.pop(closed, None),

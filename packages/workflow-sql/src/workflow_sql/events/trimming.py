@@ -38,6 +38,7 @@ class Trimming:
         self._after = trim_after
         self._next_look = 0
         self._up_to: dict[Lane, int] = {}
+        self._epoch = database.epoch  # in which it was found
         self._begin()
         in_forked_child(self._begin)
         self._warned: set[str] = set()
@@ -101,6 +102,7 @@ class Trimming:
 
     def _find(self) -> dict[Lane, int]:
         """Up to which id each lane can go, where that is anything."""
+        self._epoch = self._database.epoch
         with self._database.reading("looking for events to trim") as cursor:
             old = self._last_old(cursor)
             floors = self._floors(cursor)
@@ -169,6 +171,8 @@ class Trimming:
         """One transaction's worth; lanes that are done with are taken out of `up_to`."""
         gone = 0
         with self._database.writing("trimming events", timeout=_PATIENCE) as writing:
+            if writing.epoch != self._epoch:  # the cursors may be back where they were before
+                up_to.clear()
             for (topic, part), last in list(up_to.items()):
                 wanted = _AT_ONCE - gone
                 writing.cursor.execute(self._first, (topic, part, last, wanted))

@@ -70,6 +70,11 @@ class Book:
         session = self._roles.get(role, _NEVER_HELD).session
         return session if session in self._members else None
 
+    def not_granted(self, session: str, leases: Mapping[str, Lease]) -> list[str]:
+        """What this member believes to hold, and the grant went with a server that is gone."""
+        stand = {role: (row.session, row.token) for role, row in self._roles.items()}
+        return [r for r, lease in leases.items() if stand.get(r) != (session, lease.token)]
+
     def instance(self, session: str) -> str:
         """The name of the process."""
         return self._members[session].instance

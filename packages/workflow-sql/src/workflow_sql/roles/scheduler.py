@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import TypeAlias
 
 from workflow_core.errors import AdapterError, ClosedError
 from workflow_core.ports import (
@@ -27,6 +28,8 @@ from workflow_sql.settings import SqlSettings
 __all__ = ["SqlRoleScheduler"]
 
 logger = logging.getLogger(__name__)
+
+_Changes: TypeAlias = tuple[int, int]  # the number of the epoch, and of changes of roles
 
 _AFTER_FAILURE = 1.0  # seconds until the next try to renew
 _CALM = 0.1  # seconds; one look for all changes within, when many roles change hands
@@ -66,8 +69,8 @@ class SqlRoleScheduler(RoleScheduler):
         self._to_give_up: list[Lease] = []
         self._keeper: threading.Thread | None = None
         # the number of changes when it was last looked for roles to take, and for recalled ones
-        self._looked: int | None = None
-        self._judged: int | None = None
+        self._looked: _Changes | None = None
+        self._judged: _Changes | None = None
         self._look_again: int | None = None
         self._wanted: frozenset[str] = frozenset()
         self._asked = False  # since the last renewal
@@ -192,7 +195,7 @@ class SqlRoleScheduler(RoleScheduler):
         """Take what is free, make known what is wanted, note what is recalled."""
         self._asked = True
         self._renew_if_due()
-        changes = self.database.watch.refresh().role_changes
+        changes = self._changes()
         if not self._is_time_to_look(changes) and wanted == self._wanted:
             return []
         with self.database.reading("looking for free roles", urgent=True) as cursor:
@@ -316,24 +319,33 @@ class SqlRoleScheduler(RoleScheduler):
 
     # -- noticing ------------------------------------------------------------------------------
 
-    def _is_time_to_look(self, changes: int) -> bool:
+    def _changes(self) -> _Changes:
+        """Differs from the answer before if roles may be another's."""
+        epoch = self.database.epoch  # first: should it end meanwhile, that is news
+        return epoch, self.database.watch.refresh().role_changes
+
+    def _is_time_to_look(self, changes: _Changes) -> bool:
         if self._session is None or changes != self._looked:
             return True
         return self._look_again is not None and self.database.now() >= self._look_again
 
-    def _is_news_since(self, changes: int | None) -> bool:
-        return self._closed.is_set() or self.database.watch.marks.role_changes != changes
+    def _is_news_since(self, changes: _Changes | None) -> bool:
+        now = self.database.epoch, self.database.watch.marks.role_changes
+        return now != changes or self._closed.is_set()
 
     def _until_next_look(self) -> float:
         if self._look_again is None:
             return threading.TIMEOUT_MAX
         return max((self._look_again - self.database.now()) / 1e6, 0.001)
 
-    def _note(self, book: Book, changes: int) -> None:
+    def _note(self, book: Book, changes: _Changes) -> None:
         """What the book says of this process."""
         self._judged = changes
         self._look_again = book.next_moment
         if self._session is not None:
+            for role in book.not_granted(self._session.id, self._leases):
+                logger.warning("role %s is lost: the database lacks that it was taken", role)
+                self._leases.pop(role).lost.set()
             for role in book.recalled(self._session.id):
                 if role in self._leases:
                     self._leases[role].recalled.set()
@@ -362,7 +374,7 @@ class SqlRoleScheduler(RoleScheduler):
         with self._lock:
             if self._renews_in_time:
                 self._renew_if_due()
-            changes = self.database.watch.refresh().role_changes
+            changes = self._changes()
             if changes != self._judged:
                 with self.database.reading("looking for recalled roles", urgent=True) as cursor:
                     self._note(self._ledger.read(cursor, self.database.now()), changes)
