@@ -278,6 +278,12 @@ def _stands_after(committer: Committer, item: Item) -> bool:
     return record.version == item.event.version + 1
 
 
+@mutant
+def second_live_run_of_a_foreign_id_is_let_in(patch: pytest.MonkeyPatch) -> None:
+    """No mistake of the engine's but of a store: it shows that somebody looks."""
+    patch.setattr("workflow_core.memory.database.MemoryConnection._live_run", lambda *given: None)
+
+
 # -- timers, callbacks, automatic resume -----------------------------------------------------------
 
 

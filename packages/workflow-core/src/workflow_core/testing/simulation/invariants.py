@@ -16,7 +16,7 @@ from workflow_core.testing.simulation.invariant_error import InvariantError
 from workflow_core.testing.simulation.member import Member
 from workflow_core.testing.simulation.pools import Pools
 
-__all__ = ["DriveInvariant", "Executions", "Limits", "check_end"]
+__all__ = ["DriveInvariant", "Executions", "Limits", "check_end", "check_one_is_live"]
 
 
 _LONG = timedelta(seconds=20)  # a body that takes longer may have been copied
@@ -195,6 +195,18 @@ class _Execution:
         if self.excused:
             return False
         return self.member.is_alive and not (took_long and member is not self.member)
+
+
+def check_one_is_live(records: MemoryDatabase) -> None:
+    """Raises InvariantError where a workflow has two live runs of one foreign id."""
+    live: dict[tuple[str, str], str] = {}
+    for record in records.runs.rows.values():
+        if record.state.is_live:
+            other = live.setdefault((record.workflow, record.foreign_id), record.run_id)
+            if other != record.run_id:
+                raise InvariantError(
+                    f"runs {other} and {record.run_id} of {record.foreign_id!r} live at once"
+                )
 
 
 def check_end(records: MemoryDatabase) -> None:

@@ -24,6 +24,7 @@ from workflow_core.testing.simulation.invariants import (
     Executions,
     Limits,
     check_end,
+    check_one_is_live,
 )
 from workflow_core.testing.simulation.member import Member
 from workflow_core.testing.simulation.membership import Membership
@@ -206,6 +207,7 @@ class Simulation(Membership, People):
         self._checked = len(self.story)
         if self._broken is not None:
             raise self._broken
+        check_one_is_live(self._records)
         self._drive.check(self._members)
         for ticks in self._ticks:
             ticks.check(self._clock.now())
