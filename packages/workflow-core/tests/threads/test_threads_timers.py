@@ -15,7 +15,7 @@ from workflow_core import Run, Trigger, Workflow
 from workflow_core.definition import Callback
 from workflow_core.discovery import Adapters
 from workflow_core.engine import Engine, EngineSettings
-from workflow_core.engine.timers import poller
+from workflow_core.engine.timers import calls
 from workflow_core.errors import NotAtStatusError
 from workflow_core.memory import (
     MemoryDatabase,
@@ -144,8 +144,8 @@ def test_only_the_first_call_of_a_quick_function_takes_a_thread(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen to fail with as many in threads as run at once: all others waited for a commit."""
-    monkeypatch.setattr(poller, "_GET_TO_KNOW", 60.0)  # a slow machine would make a second of it
-    monkeypatch.setattr(poller, "_SLOW", 60.0)
+    monkeypatch.setattr(calls, "_GET_TO_KNOW", 60.0)  # a slow machine would make a second of it
+    monkeypatch.setattr(calls, "_SLOW", 60.0)
     callers: list[str] = []
 
     def body(run: DataRun) -> None:

@@ -36,6 +36,7 @@ from workflow_redis_timeout.links import Call
 from workflow_redis_timeout.rows import (
     EPOCH,
     MICROSECOND,
+    Row,
     as_bytes,
     due_first,
     item_of,
@@ -198,18 +199,39 @@ class RedisTimeoutStore(TimeoutStore):
 
     def list_valid(self, workflows: Sequence[str], *, limit: int) -> Sequence[Timeout]:
         """One round trip to each server; from each bucket about its share of `limit`, not all."""
+        return [timeout_of(row) for row, _ in self._due(workflows, timedelta(0), limit)]
+
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        """As `list_valid`; how long until then is reckoned from each server's own present."""
+        return [
+            timeout_of(row).replace(delay=timedelta(0, 0, due_first(row)[0] - present))
+            for row, present in self._due(workflows, within, limit)
+        ]
+
+    def _due(
+        self, workflows: Sequence[str], within: timedelta, limit: int
+    ) -> Sequence[tuple[Row, int]]:
+        """What is due so soon, and what its server took for the present."""
         doing = "looking for due timers"
         names = packed(list(dict.fromkeys(workflows)), doing)
         share = self._share(limit)
         while True:
-            answers = self._caller.ask(self._everywhere(DUE, share, names), doing=doing)
-            parts = [rows_of(answer) for answer in answers]
-            found = sorted((row for part in parts for row in part), key=due_first)
-            cut = [due_first(part[-1]) for part in parts if part and len(part) == share]
+            call = self._everywhere(DUE, share, names, microseconds(within))
+            answers = self._caller.ask(call, doing=doing)
+            parts = [(rows_of(rows), present) for present, rows in answers]
+            found = sorted(
+                ((row, present) for part, present in parts for row in part),
+                key=lambda each: due_first(each[0]),
+            )
+            cut = [due_first(part[-1]) for part, _ in parts if part and len(part) == share]
             # beyond the last row of a part that was cut off, an earlier one may be missing
-            sure = limit if share == limit or not cut else up_to(min(cut), found)
+            sure = (
+                limit if share == limit or not cut else up_to(min(cut), [row for row, _ in found])
+            )
             if sure >= limit:
-                return [timeout_of(row) for row in found[:limit]]
+                return found[:limit]
             share = min(2 * share, limit)
 
     def list_timeouts(

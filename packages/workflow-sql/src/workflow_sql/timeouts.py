@@ -13,7 +13,7 @@ from workflow_core.ports import AdapterContext, RecordStore, StoreTransaction, T
 from workflow_sql.agenda import Agenda
 from workflow_sql.database import Database, Writing
 from workflow_sql.dialects import Change, Cursor
-from workflow_sql.instants import later
+from workflow_sql.instants import from_microseconds, later
 from workflow_sql.records import SqlRecordStore, SqlTransaction
 from workflow_sql.rows import TIMER, TIMER_COLUMNS, timeout_of, timer_row
 from workflow_sql.settings import SqlSettings
@@ -134,6 +134,17 @@ class SqlTimeoutStore(TimeoutStore):
         with self.database.reading("looking for due timers") as cursor:
             rows = self._agenda.due(cursor, workflows, limit, self.database.now())
         return [timeout_of(row) for row in rows]
+
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        """As `list_valid`; how long until then is reckoned when the rows have come."""
+        until = later(self.database.now(), within)
+        with self.database.reading("looking for timers that are due soon") as cursor:
+            rows = self._agenda.due(cursor, workflows, limit, until)
+        now = from_microseconds(self.database.now())
+        found = [timeout_of(row) for row in rows]
+        return [timeout.replace(delay=timeout.due_at - now) for timeout in found]
 
     def list_timeouts(
         self, workflow: str, *, after: str | None = None, limit: int = 100

@@ -55,7 +55,7 @@ _WAITS = frozenset({"recv", "recv_many", "acquire", "try_acquire"})
 _BROUGHT = frozenset(
     {
         *("recv_many", "acquire", "list_records", "list_outbox_events", "claim_outbox_events"),
-        *("list_valid", "list_timeouts", "closed_runs", "closed_keys", "list_outbox"),
+        *("list_valid", "list_soon", "list_timeouts", "closed_runs", "closed_keys", "list_outbox"),
     }
 )
 """They count in what comes back, all others in what they are given, if that is a sequence."""

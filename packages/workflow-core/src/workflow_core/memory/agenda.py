@@ -76,6 +76,20 @@ class Agenda:
         self._surface(now)
         return self._due.after(None)
 
+    def soon(self, now: datetime, until: datetime, most: int) -> list[tuple[datetime, int, str]]:
+        """As `due`, and what will be due and not hidden by `until`: `most` of these at most."""
+        found = list(islice(self.due(now), most))
+        coming: list[tuple[datetime, int, str]] = []
+        while self._hidden and self._hidden[0][0] <= until and len(coming) < most:
+            item = heapq.heappop(self._hidden)
+            if self._is_alive(item):
+                coming.append(item)
+            else:
+                self._stale -= 1
+        for item in coming:
+            heapq.heappush(self._hidden, item)
+        return (found + coming)[:most]
+
     def due_of(self, id_: str) -> datetime:
         """When the id is due."""
         return self._entries[id_].due

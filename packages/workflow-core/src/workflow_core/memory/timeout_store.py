@@ -96,6 +96,15 @@ class MemoryTimeoutStore(MemoryAdapter, TimeoutStore):
         with database.lock:
             return database.timers.due(workflows, database.clock.now(), limit=limit)
 
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        """As the port says, and exact."""
+        database = self.database
+        with database.lock:
+            now = database.clock.now()
+            return database.timers.soon(workflows, now, now + within, limit=limit)
+
     def list_timeouts(
         self, workflow: str, *, after: str | None = None, limit: int = 100
     ) -> Page[Timeout]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import count, islice
 
 from workflow_core.memory.agenda import Agenda, earliest
 from workflow_core.memory.sorted_keys import SortedKeys
@@ -107,6 +108,14 @@ class TimerTable:
     def due(self, workflows: Iterable[str], now: datetime, *, limit: int) -> list[Timeout]:
         """What is due, earliest first."""
         return [self._open[key] for key in earliest(self._agendas(workflows), now, limit=limit)]
+
+    def soon(
+        self, workflows: Iterable[str], now: datetime, until: datetime, *, limit: int
+    ) -> list[Timeout]:
+        """What is due by `until`, earliest first, each with how long that is from now."""
+        each = [agenda.soon(now, until, limit) for agenda in self._agendas(workflows)]
+        found = [self._open[key] for _, _, key in islice(heapq.merge(*each), limit)]
+        return [timeout.replace(delay=timeout.due_at - now) for timeout in found]
 
     def next_due(self, workflows: Iterable[str], now: datetime) -> timedelta | None:
         """How long until a timer is due; None: there is none."""

@@ -21,7 +21,7 @@ class Timeout(Value, frozen=True, kw_only=True, gc=False):
     name: str
     """The timer's name in the definition, stable over deploys."""
     delay: timedelta = timedelta(0)
-    """Going in: due this long after the store's present."""
+    """Going in: due this long after the store's present. Coming out of `list_soon`: likewise."""
     due_at: datetime = UNSTAMPED
     """Coming out: when it is or was due, by the store's clock."""
     repeat: int = 0

@@ -89,6 +89,20 @@ class TimeoutStore(Adapter, ABC):
 
     # -- may be overridden ---------------------------------------------------------------------
 
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        """As `list_valid`, and with them those that will be due within ``within``.
+
+        The engine looks their runs up before their time, and calls their functions on it. So
+        ``delay`` tells of each how long that is, by the store's clock at some moment of the call:
+        zero or less where it is due. Default: only those that are due.
+
+        Raises:
+            AdapterUnavailableError: no answer.
+        """
+        return self.list_valid(workflows, limit=limit)
+
     def create_many(self, timeouts: Sequence[Timeout]) -> None:
         """Each as `create`."""
         for timeout in timeouts:

@@ -1,6 +1,8 @@
--- ARGV: present, limit, {workflow, …}. Answers rows, earliest first.
+-- ARGV: present, limit, {workflow, …}, microseconds. Answers the present, and rows, earliest first:
+-- of what is due, or will be before so many microseconds have passed.
 local present, limit = now(), tonumber(ARGV[2])
 local workflows = cmsgpack.unpack(ARGV[3])
+local last = later(present, tonumber(ARGV[4]))
 prepare(present)
 
 -- {time, key, member}, …
@@ -8,7 +10,7 @@ local function earliest()
   local found = {}
   for _, workflow in ipairs(workflows) do
     local head = head_of(workflow)
-    local beyond = head .. string.format('%020.0f', present + 1)
+    local beyond = head .. string.format('%020.0f', last + 1)
     local members = redis.call(
       'ZRANGEBYLEX', due, '[' .. head, '(' .. beyond, 'LIMIT', 0, limit
     )
@@ -34,7 +36,7 @@ while true do
     names[i], ends[i] = each[2], cmsgpack.pack(each[1], false)
   end
   local answer, orphans = rows(names, ends)
-  if #orphans == 0 then return answer end
+  if #orphans == 0 then return {present, answer} end
   -- they would stand at the head of the list for ever
   for _, place in ipairs(orphans) do redis.call('ZREM', due, found[place][3]) end
 end

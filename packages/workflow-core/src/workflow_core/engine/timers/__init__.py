@@ -24,6 +24,7 @@ healed by `ArmingRounds`, on start and with each round of the reconciler.
 | `arming` | arms what writers could not: from events, and round by round |
 | `leftovers` | forgets the timers of ended runs that nobody else has |
 | `firing` | one timer that is due: its function called, its answer judged |
+| `calls` | which functions are in hand, how long they take, whose turn is far off |
 | `poller` | looks for due timers, lets them fire, commits what they answer |
 | `desk` | all that a serving needs of the above |
 """

@@ -80,6 +80,7 @@ class Firing:
         "_run",
         "_store",
         "_transition",
+        "at",
         "is_plan",
         "kind",
         "record",
@@ -108,6 +109,8 @@ class Firing:
         """Which timer of the definition it is."""
         self.is_plan = planned_key(timeout) is not None
         """Whether it is only asked when the timer fires."""
+        self.at = 0.0
+        """When it is due, by the engine's monotonic clock."""
         self.started_at = 0.0
         self._transition = transition
         self._store = core.store

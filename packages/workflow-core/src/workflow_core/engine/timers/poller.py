@@ -5,8 +5,11 @@ earlier in this process wakes it, one that another process armed is seen within 
 
 Due timers are taken in batches: their runs are looked up in few questions, their functions called,
 and what they answer is committed in few writes. All that is due is called, for at most 50 ms,
-before the first answer is judged and committed: a timer is late by the calls before it. Nobody
-waits for another:
+before the first answer is judged and committed: a timer is late by the calls before it. Where the
+store tells what will be due soon, listing and look-ups are done before its time, and the calls wait
+for it; an earlier timer that is armed meanwhile, and what waits to be committed, go first.
+
+Nobody waits for another:
 
 - Async functions run side by side, up to the workflow's concurrency for each timer.
 - So do sync ones that take long, in threads; quick ones run here, one after the other, as many as
@@ -23,7 +26,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -34,7 +37,8 @@ from workflow_core.engine.errands import Errands
 from workflow_core.engine.lag import StoreTime
 from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
-from workflow_core.engine.timers.firing import Answer, Firing, Kind, Verdict
+from workflow_core.engine.timers.calls import Calls
+from workflow_core.engine.timers.firing import Answer, Firing, Verdict
 from workflow_core.engine.timers.served import Served
 from workflow_core.engine.timers.settling import (
     Settling,
@@ -51,13 +55,11 @@ __all__ = ["TimerPoller"]
 _LOOK = 600  # due timers listed at once
 _PART = 200  # runs looked up at once: the first functions wait for no more than that
 _BATCH = 500  # verdicts committed at once
-_FRESH = 0.05  # seconds between a run's look-up and its function's start
-_SLOW = 0.005  # seconds after which a sync function is given a thread the next time
-_GET_TO_KNOW = 0.02  # seconds that a new sync function is waited for, its thread's start among them
-_PACE_WEIGHT = 0.2
+_FRESH = 0.05  # seconds between a run's look-up, or its timer's time, and its function's start
+_AHEAD = timedelta(milliseconds=30)  # runs are looked up so long before their timers are due
+_PATIENCE = 0.005  # seconds that what has answered waits for the next that is not due yet
 _LOOK_ANYWAY = 1.0  # seconds; other processes may have armed an earlier one
-_TURN_SOON = 1.0  # seconds that one may wait its turn at the head of all others
-_LONGEST_TURN = 30.0
+_ROOM_AGAIN = 1.0  # seconds after which those at their limit are looked at again
 _STILL_IN_HAND = timedelta(seconds=30)
 _NOW = timedelta(0)
 
@@ -89,10 +91,12 @@ class TimerPoller(Process):
         self._settling = Settling(core, timeouts)
         self._time = StoreTime(core.store, core.clock)
         self._news = threading.Condition()
+        self._calls = Calls(core.clock, self._news)
+        # who polls by hand moves the clock by hand, and cannot wait within a poll
+        self._ahead = _NOW if core.crew.manual else _AHEAD
         self._look_at = 0.0
-        self._in_hand: dict[str, Firing] = {}
-        self._running: Counter[Kind] = Counter()
-        self._pace: dict[Kind, float] = {}
+        self._first_due = 0.0  # of all, as of the last look
+        self._expected = math.inf  # of those armed here since the last look, the first
         self._finished: deque[tuple[Firing, Answer | Verdict]] = deque()
         self._closing = False
         self._calling: Firing | None = None
@@ -140,8 +144,9 @@ class TimerPoller(Process):
         """A timer that was armed here is due after `delay`. Any thread."""
         at = self._core.clock.monotonic() + delay.total_seconds()
         with self._news:
-            if at < self._look_at:
-                self._look_at = at
+            if at < self._expected:
+                self._expected = at
+                self._look_at = min(self._look_at, at - self._ahead.total_seconds())
                 self._news.notify_all()
 
     def ended(self, run_ids: Sequence[str]) -> None:
@@ -158,19 +163,15 @@ class TimerPoller(Process):
 
     def in_hand(self) -> list[str]:
         """What has begun and is not committed, by name."""
-        with self._news:
-            return [firing.told for firing in self._in_hand.values()]
+        return [firing.told for firing in self._calls.in_hand]
 
     def wait_empty(self, timeout: timedelta) -> bool:
         """After `close_entrance`: wait until all that was begun is committed."""
-        with self._news:
-            return self._news.wait_for(lambda: not self._in_hand, timeout.total_seconds())
+        return self._calls.wait_empty(timeout)
 
     def give_back(self) -> None:
         """What is in hand is due at once again, for others."""
-        with self._news:
-            timeouts = [firing.timeout for firing in self._in_hand.values()]
-        self._settling.put_off(timeouts, _NOW)
+        self._settling.put_off([firing.timeout for firing in self._calls.in_hand], _NOW)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -189,18 +190,26 @@ class TimerPoller(Process):
             return False
         with self._news:
             self._look_at = math.inf  # what is expected while we ask must not be overwritten
+            self._expected = math.inf
         due: timedelta | None = _NOW  # a store that does not answer is asked again
         try:
             due = self._timeouts.next_due(names)
         finally:
-            self._look_again(_LOOK_ANYWAY if due is None else due.total_seconds())
+            seconds = _LOOK_ANYWAY if due is None else due.total_seconds()
+            self._first_due = self._core.clock.monotonic() + seconds
+            self._look_again(seconds - self._ahead.total_seconds())
         self._tells_due = self._tells_due or due is not None
-        return due <= _NOW if due is not None else not self._tells_due
+        return due <= self._ahead if due is not None else not self._tells_due
 
     def _look_again(self, seconds: float) -> None:
         at = self._core.clock.monotonic() + max(0.0, min(seconds, _LOOK_ANYWAY))
         with self._news:
             self._look_at = min(self._look_at, at)
+
+    def _look_no_sooner(self, at: float) -> None:
+        with self._news:
+            if not self._finished:  # who ends makes room, and says so
+                self._look_at = min(at, self._expected - self._ahead.total_seconds())
 
     # -- firing --------------------------------------------------------------------------------
 
@@ -212,44 +221,69 @@ class TimerPoller(Process):
         until = math.inf
         runs: set[str] = set()
         while self._core.clock.monotonic() <= until:
-            due = self._timeouts.list_valid(names, limit=_LOOK + len(self._in_hand))
-            fresh = first_of_each_run([t for t in due if t.key not in self._in_hand], runs)
+            limit = _LOOK + len(self._calls)
+            if runs or not self._ahead:
+                due = self._timeouts.list_valid(names, limit=limit)
+            else:
+                due = self._timeouts.list_soon(names, within=self._ahead, limit=limit)
+            heard = self._core.clock.monotonic()
+            fresh = first_of_each_run([t for t in due if t not in self._calls], runs)
             if not fresh and not runs:
-                # Else we would be told again and again that they are due; and who takes our role
-                # over while a long function runs would call it once more.
-                self._settling.put_off(due, _STILL_IN_HAND)
-                return bool(due)
+                return self._has_put_off(due)
             if not fresh:
                 break
-            until = min(until, self._core.clock.monotonic() + _FRESH)
-            waiting = self._begin_parts(fresh, until)
+            until = min(until, self._at(fresh[0], heard) + _FRESH)
+            waiting = self._begin_parts(fresh, heard, until)
             if not self._queue(waiting) and len(waiting) == len(fresh) and not runs:
-                self._wait_for_room()
+                self._look_no_sooner(self._core.clock.monotonic() + _ROOM_AGAIN)
                 return False
             runs.update(timeout.run_id for timeout in fresh)
             if waiting:
                 break
         return True
 
-    def _wait_for_room(self) -> None:
-        with self._news:
-            if not self._finished:  # who ends makes room, and says so
-                self._look_at = self._core.clock.monotonic() + _TURN_SOON
+    def _at(self, timeout: Timeout, heard: float) -> float:
+        """When it is due. Of what is listed as due, and by stores that tell of no other, now."""
+        return heard + max(_NOW, min(timeout.delay, self._ahead)).total_seconds()
 
-    def _begin_parts(self, fresh: Sequence[Timeout], until: float) -> list[Firing]:
+    def _has_put_off(self, due: Sequence[Timeout]) -> bool:
+        """All of these are in hand: else we would be told again and again that they are due.
+
+        And who takes our role over while a long function runs would call it once more.
+        """
+        self._settling.put_off(due, _STILL_IN_HAND)
+        if not due:  # the store tells of none before its time
+            self._look_no_sooner(self._first_due)
+        return bool(due)
+
+    def _begin_parts(self, fresh: Sequence[Timeout], heard: float, until: float) -> list[Firing]:
         """Let them fire, part by part, none waiting for a commit; answers who is at its limit."""
         waiting: list[Firing] = []
+        ready = deque[Firing]()
         for start in range(0, len(fresh), _PART):
             if self._core.clock.monotonic() > until:
                 break  # what is called already is to be committed; the others are due still
             part = fresh[start : start + _PART]
             found = look_up(self._core.store, {t.run_id: t.entered_version for t in part})
-            sorted_ = self._sort(part, found)
+            sorted_ = self._sort(part, found, heard)
             self._settling.set_aside(sorted_)
-            waiting += self._begin(sorted_.ready, until)
+            ready += sorted_.ready
+            waiting += self._begin(ready, until)
+        while ready and self._comes(ready[0].at):
+            waiting += self._begin(ready, until)
         return waiting
 
-    def _sort(self, fresh: Sequence[Timeout], found: Mapping[str, Record]) -> Sorted:
+    def _comes(self, at: float) -> bool:
+        """Wait until then; False: there is something to be done before."""
+        with self._news:
+            while (rest := at - self._core.clock.monotonic()) > 0:
+                is_awaited = self._finished and rest > _PATIENCE
+                if self._closing or is_awaited or self._expected < at:
+                    return False
+                self._news.wait(rest)
+        return True
+
+    def _sort(self, fresh: Sequence[Timeout], found: Mapping[str, Record], heard: float) -> Sorted:
         sorted_ = Sorted()
         for timeout in fresh:
             record = found.get(timeout.run_id)
@@ -265,24 +299,24 @@ class TimerPoller(Process):
                 sorted_.unknown.append(timeout)
             else:
                 firing = Firing(timeout, step, record, served.timers, served.transition, self._core)
+                firing.at = self._at(timeout, heard)
                 sorted_.ready.append(firing)
         return sorted_
 
-    def _begin(self, ready: Sequence[Firing], until: float) -> list[Firing]:
-        """Let them fire; answers those whose function is at its limit."""
+    def _begin(self, ready: deque[Firing], until: float) -> list[Firing]:
+        """Let those fire that are due; answers those of them whose function is at its limit."""
         waiting: list[Firing] = []
-        for number, firing in enumerate(ready):
-            kind = firing.kind
-            # What nobody knows yet may never return: only what is known to be quick runs here.
-            is_slow = self._threads is not None and self._pace.get(kind, math.inf) > _SLOW
+        is_first = True
+        while ready and ready[0].at <= (now := self._core.clock.monotonic()):
+            if not is_first and now > until:
+                ready.clear()  # stale by now: they are looked up again
+                break
+            firing = ready.popleft()
+            is_slow = self._threads is not None and self._calls.is_slow(firing.kind)
             if firing.is_plan or not (firing.is_async or is_slow):
-                if number and self._core.clock.monotonic() > until:
-                    break  # stale by now: they are looked up again
-                self._start(firing)
-                self._calling = firing
-                self._finish(firing, firing.call())
-                self._calling = None
-            elif self._running[kind] >= firing.timers.workflow.concurrency:
+                is_first = False
+                self._call(firing)
+            elif self._calls.is_full(firing):
                 waiting.append(firing)
             elif firing.is_async:
                 self._begin_async(firing)
@@ -290,8 +324,16 @@ class TimerPoller(Process):
                 self._begin_in_thread(firing)
         return waiting
 
+    def _call(self, firing: Firing) -> None:
+        self._begin_one(firing)
+        self._calling = firing
+        outcome = firing.call()
+        self._calling = None
+        self._calls.end(firing)
+        self._finished.append((firing, outcome))
+
     def _begin_async(self, firing: Firing) -> None:
-        self._start(firing, counted=True)
+        self._begin_one(firing, beside=True)
         body = firing.coroutine()
         if isinstance(body, Verdict):
             self._ended(firing, body)
@@ -301,68 +343,33 @@ class TimerPoller(Process):
 
     def _begin_in_thread(self, firing: Firing) -> None:
         assert self._threads is not None
-        kind = firing.kind
-        is_first = kind not in self._pace and not self._running[kind]
-        self._start(firing, counted=True)
+        is_new = self._calls.is_new(firing.kind)
+        self._begin_one(firing, beside=True)
         self._threads.submit(lambda: self._ended(firing, firing.call()))
-        if is_first:
-            with self._news:
-                self._news.wait_for(lambda: kind in self._pace, _GET_TO_KNOW)
+        if is_new:
+            self._calls.get_to_know(firing.kind)
+
+    def _begin_one(self, firing: Firing, *, beside: bool = False) -> None:
+        self._calls.begin(firing, beside=beside)
+        firing.tell_lateness(self._time)
 
     def _body_ended(self, firing: Firing, answer: object, error: BaseException | None) -> None:
         if error is not None and self._bodies.is_closed:
             return  # abandoned by a stop: it is due again elsewhere
         self._ended(firing, firing.concluded(answer, error))
 
-    def _start(self, firing: Firing, *, counted: bool = False) -> None:
-        firing.started_at = self._core.clock.monotonic()
-        firing.tell_lateness(self._time)
-        with self._news:
-            self._in_hand[firing.timeout.key] = firing
-            self._running[firing.kind] += counted
-
     def _ended(self, firing: Firing, outcome: Answer | Verdict) -> None:
-        self._finish(firing, outcome)
         with self._news:
-            self._running[firing.kind] -= 1
-            self._look_at = 0.0
-            self._news.notify_all()
-
-    def _finish(self, firing: Firing, outcome: Answer | Verdict) -> None:
-        kind = firing.kind
-        seconds = self._core.clock.monotonic() - firing.started_at
-        with self._news:
-            if not firing.is_plan:
-                known = self._pace.get(kind, seconds)
-                self._pace[kind] = known + _PACE_WEIGHT * (seconds - known)
             self._finished.append((firing, outcome))
+            self._look_at = 0.0
+        self._calls.end(firing, beside=True)
 
     def _queue(self, waiting: Sequence[Firing]) -> bool:
         """They wait for their turn; those for whom it is far off make room for others."""
-        turns: Counter[Kind] = Counter()
-        later: dict[timedelta, list[Timeout]] = {}
-        bodies = self._body_seconds() if waiting else {}
-        for firing in waiting:
-            kind = firing.kind
-            turns[kind] += 1
-            seconds = turns[kind] * bodies.get(kind, _SLOW) / firing.timers.workflow.concurrency
-            if seconds > _TURN_SOON:
-                delay = timedelta(seconds=round(min(seconds, _LONGEST_TURN)))
-                later.setdefault(delay, []).append(firing.timeout)
+        later = self._calls.far_off(waiting)
         for delay, timeouts in later.items():
             self._settling.put_off(timeouts, delay)
         return bool(later)
-
-    def _body_seconds(self) -> dict[Kind, float]:
-        """How long a call takes, of each function that is being called, as far as is known."""
-        now = self._core.clock.monotonic()
-        with self._news:
-            seconds: dict[Kind, float] = {}
-            for firing in self._in_hand.values():
-                kind = firing.kind
-                known = seconds.get(kind, max(self._pace.get(kind, 0.0), _SLOW))
-                seconds[kind] = max(known, now - firing.started_at)
-            return seconds
 
     # -- committing ----------------------------------------------------------------------------
 
@@ -374,10 +381,8 @@ class TimerPoller(Process):
             self._finished.extendleft(reversed(batch))  # the outcomes are kept, not the calls
             raise
         with self._news:
-            for firing, _ in batch:
-                self._in_hand.pop(firing.timeout.key, None)
             self._look_at = 0.0
-            self._news.notify_all()
+        self._calls.committed([firing for firing, _ in batch])
 
     def _take_finished(self) -> list[tuple[Firing, Verdict]]:
         """Of each run one; another timer of it comes with the next batch, and finds it gone on."""
