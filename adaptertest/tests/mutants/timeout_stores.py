@@ -58,6 +58,36 @@ class ListsByKey(MemoryTimeoutStore):
         return sorted(due, key=lambda timeout: timeout.key)[:limit]
 
 
+class TellsOfWhatIsParkedToo(MemoryTimeoutStore):
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        found = list(super().list_soon(workflows, within=within, limit=limit))
+        return (found + [t for t in self.database.timers._open.values() if t.parked])[:limit]
+
+
+class TellsLateHowLongUntilThen(MemoryTimeoutStore):
+    """It forgets that some of the delay has passed."""
+
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        found = super().list_soon(workflows, within=within, limit=limit)
+        return [timeout.replace(delay=max(timeout.delay, within)) for timeout in found]
+
+
+class TakesWhatIsDueSoonForDue(MemoryTimeoutStore):
+    """Being listed makes it due."""
+
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        with self.database.lock:
+            until = self.database.clock.now() + within
+            self.database.timers.due(workflows, until, limit=limit)
+        return super().list_soon(workflows, within=within, limit=limit)
+
+
 class ForgetsByPrefix(MemoryTimeoutStore):
     def forget(self, run_ids: Sequence[str]) -> None:
         known = list(self.database.timers._keys_of_run)
@@ -154,6 +184,13 @@ NOTICED_BY: dict[type[MemoryTimeoutStore], str] = {
     NeverParks: "test_parked_timer_is_hidden_when_it_is_due",
     ParksForEver: "test_parked_timer_keeps_its_time_when_it_is_created_again",
     ArmsAnewOnCreate: "test_create_changes_nothing_when_the_key_is_armed",
+    TellsOfWhatIsParkedToo: "test_what_is_due_soon_is_listed_with_how_long_until_then_when_asked",
+    TellsLateHowLongUntilThen: (
+        "test_what_is_due_soon_is_listed_with_how_long_until_then_when_asked"
+    ),
+    TakesWhatIsDueSoonForDue: (
+        "test_what_is_due_soon_is_listed_with_how_long_until_then_when_asked"
+    ),
     ListsByKey: "test_due_timers_are_listed_earliest_first_when_there_are_many",
     ForgetsByPrefix: "test_forget_drops_the_run_alone_when_others_look_like_it",
     LosesTheError: "test_rescheduled_timer_is_due_later_when_it_failed",

@@ -222,10 +222,37 @@ class CrowdCases(TimeoutStoreCases):
         timers.complete(later.key)
         assert timers.next_due([ORDERS]) is None, "a parked timer is not due: the poller would spin"
 
+    def test_what_is_due_soon_is_listed_with_how_long_until_then_when_asked(
+        self, timers: TimeoutStore, make: Samples, env: Env
+    ) -> None:
+        parked, now = make.timeout(), make.timeout()
+        soon, later = make.timeout(delay=4 * env.tick), make.timeout(delay=9 * env.tick)
+        timers.create_many([later, soon, parked, now, make.timeout(workflow="refunds")])
+        timers.park(parked.key)
+        listed = timers.list_soon([ORDERS], within=6 * env.tick, limit=5)
+        if [each.key for each in listed] == [now.key]:
+            not_applicable("the store tells of no timer before it is due")
+        assert [each.key for each in listed] == [now.key, soon.key], "earliest first"
+        self._assert_delay(listed[0].delay, env, ZERO)
+        self._assert_delay(listed[1].delay, env, 4 * env.tick)
+        first = timers.list_soon([ORDERS], within=6 * env.tick, limit=1)
+        assert [each.key for each in first] == [now.key], "at most `limit`"
+        assert due_keys(timers) == [now.key], "what was told before its time is not due"
+        timers.complete(now.key)
+        if timers.next_due([ORDERS]) is not None:
+            self._assert_due(timers, env, 4 * env.tick)
+        env.advance(4)
+        (due,) = timers.list_soon([ORDERS], within=env.tick, limit=5)
+        assert due.key == soon.key
+        self._assert_delay(due.delay, env, ZERO)
+
     def _assert_due(self, timers: TimeoutStore, env: Env, expected: timedelta) -> None:
         due = timers.next_due([ORDERS])
         if due is None:
             not_applicable("the store cannot tell when a timer is due")
+        self._assert_delay(due, env, expected)
+
+    def _assert_delay(self, due: timedelta, env: Env, expected: timedelta) -> None:
         if not expected:
             assert due <= ZERO, f"a timer is due now, so zero or less, not {due}"
         elif env.clock is not None:

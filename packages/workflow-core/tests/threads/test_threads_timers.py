@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Literal
 
@@ -15,7 +15,7 @@ from workflow_core import Run, Trigger, Workflow
 from workflow_core.definition import Callback
 from workflow_core.discovery import Adapters
 from workflow_core.engine import Engine, EngineSettings
-from workflow_core.engine.timers import calls
+from workflow_core.engine.timers import calls, poller
 from workflow_core.errors import NotAtStatusError
 from workflow_core.memory import (
     MemoryDatabase,
@@ -24,7 +24,8 @@ from workflow_core.memory import (
     MemoryRoleScheduler,
     MemoryTimeoutStore,
 )
-from workflow_core.ports import AdapterContext
+from workflow_core.model import Record
+from workflow_core.ports import AdapterContext, RecordStore
 
 LIMIT = timedelta(seconds=60)
 SOON = timedelta(milliseconds=20)
@@ -112,6 +113,79 @@ def test_earlier_timer_wakes_a_poller_that_sleeps_for_a_later_one(cluster: Clust
         begin(engine, far, 1)
         (run_id,) = begin(engine, near, 1)
         engine.wait_for(near, run_id, Status.DONE, LIMIT)
+
+
+def test_runs_are_looked_up_before_their_timers_are_due(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with `list_valid` alone: nothing was looked up."""
+    monkeypatch.setattr(poller, "_AHEAD", FAR)
+    looked_up = threading.Event()
+    look_up = poller.look_up
+
+    def seen(store: RecordStore, runs: Mapping[str, int]) -> Mapping[str, Record]:
+        looked_up.set()
+        return look_up(store, runs)
+
+    monkeypatch.setattr(poller, "look_up", seen)
+    called: list[str] = []
+    flow = flow_with(lambda run: called.append(run.run_id), after=FAR)
+    engine = cluster.engine()
+    serving = engine.serving(flow).start()
+    begin(engine, flow, 1)
+    assert looked_up.wait(LIMIT.total_seconds())
+    assert serving.stop() == [], "what waits for its time is not in hand"
+    assert called == []
+
+
+def test_no_function_is_called_before_its_time(cluster: Cluster) -> None:
+    """Seen to fail with a wait that ends at once."""
+    due_at: dict[str, datetime] = {}
+    rests: list[timedelta] = []
+    flow = Workflow("timed", Data, Status, ends=(Status.DONE,))
+
+    def when(run: DataRun, now: datetime) -> datetime:
+        return due_at.setdefault(run.run_id, now + len(due_at) * SOON / 4)
+
+    @flow.timeout(Status.WAITING, fires_at=when)
+    def fire(run: DataRun) -> Literal[Status.DONE]:
+        rests.append(due_at[run.run_id] - cluster.timers.clock.now())
+        return Status.DONE
+
+    engine = cluster.engine()
+    with engine.serving(flow):
+        for run_id in begin(engine, flow, 50):
+            engine.wait_for(flow, run_id, Status.DONE, LIMIT)
+    assert max(rests) <= timedelta(0)
+
+
+def test_earlier_timer_fires_while_the_calls_of_others_wait_for_their_time(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail where what was listed first was waited for: nothing fired within a minute."""
+    monkeypatch.setattr(poller, "_AHEAD", FAR)
+    far, near = flow_with(lambda run: None, after=FAR), flow_with(lambda run: None)
+    near.name = "near"
+    engine = cluster.engine()
+    with engine.serving(far, near):
+        begin(engine, far, 3)
+        run_ids = begin(engine, near, 3)
+        for run_id in run_ids:
+            engine.wait_for(near, run_id, Status.DONE, LIMIT)
+
+
+def test_what_has_answered_is_committed_while_the_calls_of_others_wait_for_their_time(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with patience: the answer waited an hour for the next timer."""
+    monkeypatch.setattr(poller, "_AHEAD", FAR)
+    far, near = flow_with(lambda run: None, after=FAR), flow_with(lambda run: None)
+    near.name = "near"
+    first, second = cluster.engine(), cluster.engine()
+    begin(first, far, 1)
+    (run_id,) = begin(first, near, 1)
+    with second.serving(far, near):  # both are armed when it begins, and in one list
+        second.wait_for(near, run_id, Status.DONE, LIMIT)
 
 
 def test_slow_functions_run_side_by_side_and_hold_up_no_others(cluster: Cluster) -> None:
