@@ -115,19 +115,26 @@ def test_earlier_timer_wakes_a_poller_that_sleeps_for_a_later_one(cluster: Clust
         engine.wait_for(near, run_id, Status.DONE, LIMIT)
 
 
-def test_runs_are_looked_up_before_their_timers_are_due(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Seen to fail with `list_valid` alone: nothing was looked up."""
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Runs are looked up an hour before their timers are due; set when some were."""
     monkeypatch.setattr(poller, "_AHEAD", FAR)
     looked_up = threading.Event()
     look_up = poller.look_up
 
     def seen(store: RecordStore, runs: Mapping[str, int]) -> Mapping[str, Record]:
+        found = look_up(store, runs)
         looked_up.set()
-        return look_up(store, runs)
+        return found
 
     monkeypatch.setattr(poller, "look_up", seen)
+    return looked_up
+
+
+def test_runs_are_looked_up_before_their_timers_are_due(
+    cluster: Cluster, looked_up: threading.Event
+) -> None:
+    """Seen to fail with `list_valid` alone, and where a stop did not end the wait."""
     called: list[str] = []
     flow = flow_with(lambda run: called.append(run.run_id), after=FAR)
     engine = cluster.engine()
@@ -136,10 +143,11 @@ def test_runs_are_looked_up_before_their_timers_are_due(
     assert looked_up.wait(LIMIT.total_seconds())
     assert serving.stop() == [], "what waits for its time is not in hand"
     assert called == []
+    assert "timers" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_no_function_is_called_before_its_time(cluster: Cluster) -> None:
-    """Seen to fail with a wait that ends at once."""
+    """Seen to fail where what is listed was taken for due."""
     due_at: dict[str, datetime] = {}
     rests: list[timedelta] = []
     flow = Workflow("timed", Data, Status, ends=(Status.DONE,))
@@ -160,15 +168,15 @@ def test_no_function_is_called_before_its_time(cluster: Cluster) -> None:
 
 
 def test_earlier_timer_fires_while_the_calls_of_others_wait_for_their_time(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, looked_up: threading.Event
 ) -> None:
     """Seen to fail where what was listed first was waited for: nothing fired within a minute."""
-    monkeypatch.setattr(poller, "_AHEAD", FAR)
     far, near = flow_with(lambda run: None, after=FAR), flow_with(lambda run: None)
     near.name = "near"
     engine = cluster.engine()
     with engine.serving(far, near):
         begin(engine, far, 3)
+        assert looked_up.wait(LIMIT.total_seconds())
         run_ids = begin(engine, near, 3)
         for run_id in run_ids:
             engine.wait_for(near, run_id, Status.DONE, LIMIT)
