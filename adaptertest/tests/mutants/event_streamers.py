@@ -14,6 +14,7 @@ from workflow_core.model import Event
 from workflow_core.ports import (
     Capability,
     Delivery,
+    Erasure,
     EventSender,
     EventStreamer,
     Receiver,
@@ -314,7 +315,38 @@ class Backwards(Through):
         return list(reversed(super().recv_many(500, timeout)))
 
 
+class ErasesNothing(MemoryEventStreamer):
+    def erase_copies(self, run_id: str, topics: Sequence[str]) -> Erasure:
+        return Erasure(erased=["headers"])
+
+
+class ErasesTheHeadersOfAll(MemoryEventStreamer):
+    def erase_copies(self, run_id: str, topics: Sequence[str]) -> Erasure:
+        parts = [part for topic in topics for part in self.database.log._topics[topic]]
+        for each in {event.run_id for part in parts for event in part.events}:
+            super().erase_copies(each, topics)
+        return Erasure(erased=["headers"])
+
+
+class ErasesOfTheFirstTopicOnly(MemoryEventStreamer):
+    def erase_copies(self, run_id: str, topics: Sequence[str]) -> Erasure:
+        return super().erase_copies(run_id, topics[:1])
+
+
+class Deaf(Through):
+    def deaf_for(self) -> timedelta:
+        return timedelta(seconds=1)
+
+
+class TellsThatItIsDeaf(Wrapping):
+    receiver = Deaf
+
+
 NOTICED_BY: dict[type[MemoryEventStreamer], str] = {
+    ErasesNothing: "test_headers_of_one_run_are_scrubbed_when_its_copies_are_erased",
+    ErasesTheHeadersOfAll: "test_headers_of_one_run_are_scrubbed_when_its_copies_are_erased",
+    ErasesOfTheFirstTopicOnly: "test_headers_of_one_run_are_scrubbed_when_its_copies_are_erased",
+    TellsThatItIsDeaf: "test_receiver_is_not_deaf_when_it_hears",
     SpinsWhileItWaits: "test_waiting_receiver_costs_next_to_nothing_when_nothing_is_sent",
     AcksBeforeTheWork: "test_unacked_events_come_again_when_the_receiver_is_closed",
     NeverAcks: "test_acked_events_are_done_when_a_receiver_is_opened_after_the_close",

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from workflow_core.errors import ClosedError, InputError
 from workflow_core.model import UNSTAMPED, EventKind, RunState
-from workflow_core.ports import EventSender, EventStreamer
+from workflow_core.ports import OUT_OF_REACH, EventSender, EventStreamer
 
 from workflow_adaptertest.contract import Opener
 from workflow_adaptertest.env import Env
@@ -21,6 +21,7 @@ from workflow_adaptertest.event_streamer.base import (
     take,
 )
 from workflow_adaptertest.samples import Samples, refuses
+from workflow_adaptertest.telling import not_applicable
 from workflow_adaptertest.threads import Background
 
 __all__ = ["TravelCases"]
@@ -70,6 +71,48 @@ class TravelCases(EventStreamerCases):
         sender.send(make.event(make.record(), topic=TOPIC, headers=headers))
         (delivery,) = take(receiver, 1, env)
         assert dict(delivery.event.headers) == headers
+
+    def test_headers_of_one_run_are_scrubbed_when_its_copies_are_erased(
+        self,
+        streamer: EventStreamer,
+        sender: EventSender,
+        subscribe: Subscribe,
+        make: Samples,
+        env: Env,
+    ) -> None:
+        erased, other = make.record(foreign_id="it keeps this"), make.record()
+        headers = {"traceparent": "00-ab-01", "password": "secret"}
+        for record in (erased, other):
+            for topic in (TOPIC, "orders-2"):
+                for version in (1, 2):
+                    versioned = record.replace(version=version)
+                    sender.send(make.event(versioned, topic=topic, headers=headers))
+        answer = streamer.erase_copies(erased.run_id, [TOPIC, "orders-2"])
+        if OUT_OF_REACH in answer.remains:
+            not_applicable("the streamer cannot reach what is published")
+        assert answer.erased, "what was erased is told, for the receipt"
+        streamer.erase_copies(erased.run_id, [TOPIC, "orders-2"])  # twice is harmless
+        came = [each.event for each in take(subscribe(topics=[TOPIC, "orders-2"]), 8, env)]
+        for topic in (TOPIC, "orders-2"):
+            mine = [e for e in came if (e.run_id, e.topic) == (erased.run_id, topic)]
+            assert [event.version for event in mine] == [1, 2], "events keep their place"
+            assert {event.foreign_id for event in mine} == {"it keeps this"}
+            assert [dict(event.headers) for event in mine] == [{}, {}]
+        theirs = [dict(event.headers) for event in came if event.run_id == other.run_id]
+        assert theirs == [headers] * 4, "other runs keep theirs"
+
+    def test_receiver_is_not_deaf_when_it_hears(
+        self, sender: EventSender, subscribe: Subscribe, make: Samples, env: Env
+    ) -> None:
+        receiver = subscribe()
+        if receiver.deaf_for() is None:
+            not_applicable("the receiver cannot tell whether it is deaf")
+        assert receiver.deaf_for() == ZERO, "nothing is there to be heard"
+        sent(sender, make, env, [make.record(), make.record()])
+        deliveries = take(receiver, 2, env)
+        assert receiver.deaf_for() == ZERO, "what was handed out and is not acked was heard"
+        receiver.ack(deliveries)
+        assert receiver.deaf_for() == ZERO
 
     def test_send_many_arrives_whole_when_the_batch_is_large(
         self, sender: EventSender, subscribe: Subscribe, make: Samples, env: Env
