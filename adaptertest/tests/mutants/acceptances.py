@@ -24,6 +24,11 @@ class NeverFires(MemoryTimeoutStore):
     def list_valid(self, workflows: Sequence[str], *, limit: int) -> Sequence[Timeout]:
         return []
 
+    def list_soon(
+        self, workflows: Sequence[str], *, within: timedelta, limit: int
+    ) -> Sequence[Timeout]:
+        return []
+
 
 class LosesDelayedEvents(MemoryRecordStore):
     """What is due at once goes through the stream; a retry is a delayed row, and is never due."""
