@@ -251,6 +251,14 @@ class Database(Closable):
         if writing.wakes or writing.tells:
             self._connections.tell()
 
+    def begin_anew(self, connection: Any) -> int:
+        """Undo all of the open transaction and begin it again; its new time.
+
+        Raises the driver's errors.
+        """
+        now = self._connections.begin_anew(connection, self._lock_timeout)
+        return self.now() if now is None or self.clock is not None else now
+
     def alone(self, doing: str, statement: str, parameters: Sequence[Any], *, urgent: bool) -> int:
         """Execute one statement that writes, and commits by itself; how many rows it changed.
 

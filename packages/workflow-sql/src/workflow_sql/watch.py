@@ -15,7 +15,7 @@ from workflow_sql.horizon import Marks
 
 __all__ = ["Marks", "Pulse", "Watch"]
 
-_SHORT = 0.1  # seconds; who waits for less wants to know what is there now
+_SHORT = 0.04  # seconds; who waits for less wants to know what is there now
 _ATTENTION = 5.0  # seconds
 _HELD_UP = 0.02  # seconds between two looks at a gap
 _NAP = 0.05  # seconds that need not be cut short: a sleep costs half of what a wait does
@@ -106,6 +106,8 @@ class Watch:
             if marks != self.marks:
                 self.marks = marks
                 self.wake()
+            elif self._is_held_up():
+                self.wake()  # the thread is to look again soon
         return marks
 
     def look(self, timeout: float) -> None:
@@ -173,7 +175,7 @@ class Watch:
         return self._closed.is_set() or self._waiting > 0 or time.monotonic() < self._attended_until
 
     def _is_over(self, seen: Marks) -> bool:
-        return self._closed.is_set() or self.marks is not seen
+        return self._closed.is_set() or self.marks is not seen or self._is_held_up()
 
     def _look(self) -> None:
         seen: Marks | None = None
@@ -190,8 +192,12 @@ class Watch:
             if pause <= _NAP:
                 time.sleep(pause)
             with self._news:
-                if pause > _NAP:  # news that this process makes itself is a reason to look as well
-                    self._news.wait_for(partial(self._is_over, seen), pause)
+                if pause > _NAP and self._news.wait_for(partial(self._is_over, seen), pause):
+                    # This process has looked itself just now. To look at once as well would stand
+                    # in the way of who reads that news; but there may be more of it soon.
+                    if self._closed.is_set():
+                        return
+                    continue
                 self._news.wait_for(self._is_watched)
             if self._closed.is_set():
                 return

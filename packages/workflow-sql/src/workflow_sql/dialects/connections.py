@@ -55,6 +55,13 @@ class Connections(ABC):
         """
 
     @abstractmethod
+    def begin_anew(self, connection: Connection, timeout: timedelta) -> int | None:
+        """Roll an open writing transaction back and open it again; answers as `Begun.now`.
+
+        Raises the driver's errors.
+        """
+
+    @abstractmethod
     def single(self, *, urgent: bool) -> AbstractContextManager[Connection]:
         """A connection for one statement that writes and commits by itself.
 

@@ -198,6 +198,11 @@ class ServerConnections(Connections):
         self._writing[held.connection] = held, pool
         return Begun(held.connection, told.now, held.epoch)
 
+    def begin_anew(self, connection: Connection, timeout: timedelta) -> int:  # noqa: D102
+        held, _ = self._writing[connection]
+        self._line.rollback(held.driver)
+        return self._line.begin(held.driver, timeout)
+
     def single(self, *, urgent: bool) -> AbstractContextManager[Connection]:  # noqa: D102
         return self.reading(urgent=urgent)  # where each statement is committed by itself too
 

@@ -148,6 +148,11 @@ class SqliteConnections(Connections):
             else:
                 return
 
+    def begin_anew(self, connection: Connection, timeout: timedelta) -> None:  # noqa: D102
+        driver = _driver(connection)
+        driver.execute("rollback")
+        self._begin_immediate(driver, time.monotonic() + timeout.total_seconds())
+
     @contextmanager
     def single(self, *, urgent: bool) -> Iterator[Connection]:  # noqa: D102
         connection = self.begin(timedelta(seconds=self._lock_timeout), urgent=urgent).connection

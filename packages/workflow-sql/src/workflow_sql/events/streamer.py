@@ -124,7 +124,7 @@ class SqlEventStreamer(EventStreamer):
             raise NotSupportedError(
                 "events of a caller's own transaction go to the outbox", adapter="sql"
             )
-        with transaction.part("publishing events") as cursor:
+        with transaction.part("publishing events", last=True) as cursor:
             self._table.append(cursor, events, transaction.now)
         transaction.wakes = True
 

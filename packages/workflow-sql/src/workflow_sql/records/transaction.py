@@ -53,6 +53,8 @@ class SqlTransaction(StoreTransaction):
         self.cursor = cursor
         self.now = now
         self.joined = joined_driver is not None
+        self._is_lent = False
+        self._is_used = False  # by a part that has ended well
         self._driver = joined_driver
         self.wakes = False
         self.tells = False
@@ -63,6 +65,7 @@ class SqlTransaction(StoreTransaction):
     @property
     def connection(self) -> Any:  # type: ignore[override]  # read-only: nobody is to replace it
         """SQLAlchemy's connection, or what `SqlRecordStore.join` was given."""
+        self._is_lent = True
         if isinstance(self._connection, Connection) and not self._connection.in_transaction():
             self._connection.begin()  # the open one: what is done with it is not to commit it
             with self.database.told("lending the transaction"):
@@ -120,28 +123,40 @@ class SqlTransaction(StoreTransaction):
             return look(cursor, run_ids)
 
     @contextmanager
-    def part(self, doing: str) -> Iterator[Cursor]:
+    def part(self, doing: str, *, last: bool = False) -> Iterator[Cursor]:
         """All that is written inside, or nothing of it, where a value is refused.
+
+        A savepoint sees to that only where it must. As long as nothing else was done in a
+        transaction of our own, that is undone as a whole and begun anew, which costs no round trips
+        where all goes well.
+
+        Args:
+            doing: what for, as errors say it.
+            last: nothing comes after it: where it fails, the transaction is lost.
 
         Raises:
             AdapterUnavailableError: the transaction is lost.
             AdapterError: a value is refused for good, or each statement would be committed by
-                itself; the transaction stays usable.
+                itself; the transaction stays usable, but after the `last` part.
         """
         errors = self.database.dialect.driver_errors
         self._begin()
+        has_savepoint = self.joined or self._is_lent or (self._is_used and not last)
         try:
-            self.cursor.execute("savepoint workflow_part")
+            if has_savepoint:
+                self.cursor.execute("savepoint workflow_part")
             yield self.cursor
-            self.cursor.execute("release savepoint workflow_part")
+            if has_savepoint:
+                self.cursor.execute("release savepoint workflow_part")
         except errors as error:
             failure = self._failed(error, doing)
             if self.failure is None:
-                self._undo(doing)
+                self._undo(doing, has_savepoint)
             raise failure from error
         except BaseException:
-            self._undo(doing)
+            self._undo(doing, has_savepoint)
             raise
+        self._is_used = True
 
     def _store(self, writes: Sequence[Write]) -> list[Outcome]:
         """Store them; where one cannot be, halve until it is found, and store the others."""
@@ -187,9 +202,16 @@ class SqlTransaction(StoreTransaction):
             self.failure = failure
         return failure
 
-    def _undo(self, doing: str) -> None:
+    def _undo(self, doing: str, has_savepoint: bool) -> None:
         try:
-            self.cursor.execute("rollback to savepoint workflow_part")
-            self.cursor.execute("release savepoint workflow_part")
+            if has_savepoint:
+                self.cursor.execute("rollback to savepoint workflow_part")
+                self.cursor.execute("release savepoint workflow_part")
+            elif self._is_used:
+                self.failure = AdapterUnavailableError(
+                    f"{doing} failed, and with it the whole transaction", adapter="sql"
+                )
+            else:
+                self.now = self.database.begin_anew(self._connection)
         except self.database.dialect.driver_errors as error:
             raise self._failed(error, doing) from error
