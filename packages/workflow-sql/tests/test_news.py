@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -21,6 +21,7 @@ from workflow_sql import Database, SqlEventStreamer, SqlRecordStore, SqlRoleSche
 from workflow_sql.dialects import postgres_news
 from workflow_sql.dialects.postgres_connections import PostgresConnections
 from workflow_sql.dialects.postgres_news import PostgresNews
+from workflow_sql.horizon import Horizon, Marks
 
 SOON = timedelta(seconds=60)
 LONG = timedelta(minutes=10)
@@ -74,6 +75,53 @@ def test_receiver_wakes_when_another_process_sends(
         threading.Timer(0.2, send, (there, event)).start()
         deliveries = woken(lambda: receiver.recv_many(9, LONG))
     assert [each.event.id for each in deliveries] == [event.id]
+
+
+@pytest.mark.usefixtures("never_looks")
+def test_ones_own_news_is_read_once_when_a_receiver_waits_for_it(
+    open_home: Callable[..., Database], woken: Callable[..., Any], make: Any
+) -> None:
+    """Seen to fail where the thread that looks for others' news read what had just been read."""
+    here = listening(open_home())
+    reads: list[str] = []
+    horizon = here.horizon
+    with SqlEventStreamer(here, instance="r").new_receiver(["orders-1"], "steps") as receiver:
+        here.horizon = cast(Horizon, Counted(horizon, reads))
+        for _ in range(30):
+            threading.Timer(0.01, send, (here, make.event())).start()
+            assert len(woken(lambda: receiver.recv_many(9, LONG))) == 1
+        here.horizon = horizon
+    assert 30 <= len(reads) < 45, "one for each commit, and now and then one by chance"
+
+
+@pytest.mark.usefixtures("never_looks")
+def test_receiver_that_waits_a_moment_leaves_the_looking_to_the_listener(
+    open_home: Callable[..., Database],
+) -> None:
+    """Seen to fail with what a busy engine waits for taken for a look at once."""
+    here = listening(open_home())
+    reads: list[str] = []
+    with SqlEventStreamer(here, instance="r").new_receiver(["orders-1"], "steps") as receiver:
+        receiver.recv_many(9, timedelta(0))
+        here.horizon = cast(Horizon, Counted(here.horizon, reads))
+        for _ in range(3):
+            assert receiver.recv_many(9, timedelta(milliseconds=50)) == []
+    assert reads == []
+
+
+class Counted:
+    """A horizon whose reads are counted."""
+
+    def __init__(self, horizon: Horizon, reads: list[str]) -> None:
+        self._horizon = horizon
+        self._reads = reads
+
+    def read(self, cursor: Any) -> Marks:
+        self._reads.append(threading.current_thread().name)
+        return self._horizon.read(cursor)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._horizon, name)
 
 
 def send(database: Database, event: Any) -> None:

@@ -265,6 +265,63 @@ def test_refused_event_leaves_none_of_its_batch_behind_when_the_transaction_goes
         assert cursor.fetchone() == (0,)
 
 
+def test_record_and_event_need_no_savepoint_when_the_transaction_is_the_stores_own(
+    statements: list[tuple[str, Any]], database: Database, make: Any
+) -> None:
+    """Four round trips to a server less. Seen to fail with a savepoint for each part."""
+    store, streamer = SqlRecordStore(database), SqlEventStreamer(database, instance="i")
+    record = make.record()
+    store.store(Write(record=record))
+    statements.clear()
+    with store.transaction() as transaction:
+        transaction.store_many([Write(record=record.replace(version=2))])
+        streamer.send_within(transaction, [make.event(record)])
+    assert [sql for sql, _ in statements if "savepoint" in sql] == []
+    assert store.lookup(record.run_id).version == 2
+
+
+def test_refused_record_of_a_later_part_leaves_the_earlier_one_there(
+    store: SqlRecordStore, make: Any
+) -> None:
+    """Seen to fail where the whole transaction was begun anew."""
+    first, refused, last = make.record(), make.record(last_error="\ud800"), make.record()
+    with store.transaction() as transaction:
+        assert transaction.store_many([Write(record=first)]) == [None]
+        (outcome,) = transaction.store_many([Write(record=refused)])
+        assert isinstance(outcome, AdapterError)
+        assert transaction.store_many([Write(record=last)]) == [None]
+    ids = [first.run_id, refused.run_id, last.run_id]
+    assert store.lookup_many(ids).keys() == {first.run_id, last.run_id}
+
+
+def test_refused_record_of_the_first_part_is_left_out_of_the_transaction(
+    store: SqlRecordStore, make: Any
+) -> None:
+    """Seen to fail without the transaction begun anew: the good one was stored twice or never."""
+    good, refused = make.record(), make.record(last_error="\ud800")
+    with store.transaction() as transaction:
+        outcomes = transaction.store_many([Write(record=good), Write(record=refused)])
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], AdapterError)
+    assert store.lookup_many([good.run_id, refused.run_id]).keys() == {good.run_id}
+
+
+def test_record_is_not_committed_without_its_event_when_the_refusal_is_swallowed(
+    store: SqlRecordStore, database: Database, make: Any
+) -> None:
+    """Seen to fail without the note that the transaction is lost."""
+    record = make.record()
+    streamer = SqlEventStreamer(database, instance="i")
+    with (  # noqa: PT012 - what is refused within is not what is refused in the end
+        pytest.raises(AdapterUnavailableError, match="whole transaction"),
+        store.transaction() as transaction,
+    ):
+        transaction.store_many([Write(record=record)])
+        with pytest.raises(AdapterError):
+            streamer.send_within(transaction, [make.event(target="\ud800")])
+    assert store.lookup_many([record.run_id]) == {}
+
+
 def test_send_within_is_refused_when_the_transaction_is_anothers(
     store: SqlRecordStore,
     engine: Engine,
