@@ -297,7 +297,7 @@ def test_refused_record_of_a_later_part_leaves_the_earlier_one_there(
 def test_refused_record_of_the_first_part_is_left_out_of_the_transaction(
     store: SqlRecordStore, make: Any
 ) -> None:
-    """Seen to fail without the transaction begun anew: the good one was stored twice or never."""
+    """It has no savepoint to go back to, and is begun anew."""
     good, refused = make.record(), make.record(last_error="\ud800")
     with store.transaction() as transaction:
         outcomes = transaction.store_many([Write(record=good), Write(record=refused)])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, BigInteger, Connection, Integer, LargeBinary, Table, Text
+from sqlalchemy import URL, BigInteger, Connection, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from sqlalchemy.exc import DBAPIError
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
@@ -23,6 +22,14 @@ from workflow_sql.dialects.postgres_line import (
     PostgresCursor,
     PostgresLine,
     awaited_cursor,
+)
+from workflow_sql.dialects.postgres_statements import (
+    appending,
+    changing,
+    closing_gap,
+    inserting,
+    revives,
+    swapping,
 )
 from workflow_sql.epochs import Epochs
 from workflow_sql.horizon import Gap, Horizon, ServerHorizon
@@ -199,32 +206,31 @@ class PostgresDialect(Dialect):
     def insert_absent(  # noqa: D102
         self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> list[bool]:
-        key = columns[0]
         inserted: set[str] = set()
-        for values, _ in columns_of(table, columns).batches(rows):
-            cursor.execute(f"{_insert_new(table, columns)} returning {key}", values)
+        for sql, values, _ in inserting(table, columns, rows):
+            cursor.execute(f"{sql} returning {columns[0]}", values)
             inserted.update(row[0] for row in cursor.fetchall())
         return [row[0] in inserted for row in rows]
 
     def insert_new(  # noqa: D102
         self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> None:
-        for values, _ in columns_of(table, columns).batches(rows):
-            cursor.execute(_insert_new(table, columns), values)
+        for sql, values, _ in inserting(table, columns, rows):
+            cursor.execute(sql, values)
 
     def append(  # noqa: D102
         self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> None:
         try:
-            for values, _ in columns_of(table, columns).batches(rows):
-                cursor.execute(_append(table, columns), values)
+            for sql, values, _ in appending(table, columns, rows):
+                cursor.execute(sql, values)
         except psycopg.errors.UniqueViolation as error:
             # this transaction came so late that its ids were closed: it needs new ones
             raise psycopg.errors.SerializationFailure("an id was closed") from error
 
     def close_gap(self, cursor: Cursor, events: Table, gap: Gap, now: int) -> None:  # noqa: D102
         cursor.execute("set local lock_timeout = '50ms'")
-        cursor.execute(_close_gap(events), (now, now, gap.first, gap.last))
+        cursor.execute(closing_gap(events), (now, now, gap.first, gap.last))
 
     def delete_taken(self, cursor: Cursor, table: Table, ids: Sequence[str]) -> list[str]:  # noqa: D102
         # An array, which is put together once. As "in (select …)", where the table is taken to be
@@ -253,18 +259,18 @@ class PostgresDialect(Dialect):
         self, cursor: Cursor, swap: Swap, rows: Sequence[Row]
     ) -> list[bool]:
         taken: set[str] = set()
-        for values, part in columns_of(swap.table, _swapped(swap)).batches(rows):
-            if "live" in swap.columns and _revives(swap, part):
-                taken.update(self._swap_at_risk(cursor, swap, values))
+        for sql, values, part in swapping(swap, rows):
+            if "live" in swap.columns and revives(swap, part):
+                taken.update(self._swap_at_risk(cursor, sql, values))
             else:
-                taken.update(_swap_now(cursor, swap, values))
+                taken.update(_swap_now(cursor, sql, values))
         return [row[-2] in taken for row in rows]
 
-    def _swap_at_risk(self, cursor: Cursor, swap: Swap, values: Sequence[str]) -> set[str]:
+    def _swap_at_risk(self, cursor: Cursor, sql: str, values: Sequence[Any]) -> set[str]:
         """For rows that may break a unique key, which undoes all since the last savepoint."""
         cursor.execute("savepoint workflow_swap")
         try:
-            taken = _swap_now(cursor, swap, values)
+            taken = _swap_now(cursor, sql, values)
         except psycopg.errors.UniqueViolation:
             cursor.execute("rollback to savepoint workflow_swap")
             taken = set()
@@ -274,7 +280,7 @@ class PostgresDialect(Dialect):
     def update_each(self, cursor: Cursor, change: Change, rows: Sequence[Row]) -> None:  # noqa: D102
         names = (*change.columns, *change.keys)
         for values, _ in columns_of(change.table, names).batches(rows):
-            cursor.execute(_change(change), values)
+            cursor.execute(changing(change), values)
 
     def lock_migrations(self, cursor: Cursor, name: str) -> None:  # noqa: D102
         cursor.execute("select set_config('lock_timeout', '0', true)")
@@ -302,81 +308,9 @@ def _channel(schema: str, prefix: str) -> str:
     return name
 
 
-def _swapped(swap: Swap) -> tuple[str, ...]:
-    return (*swap.columns, "run_id", "version")
-
-
-def _revives(swap: Swap, rows: Sequence[Row]) -> bool:
-    live = swap.columns.index("live")
-    return any(row[live] is not None for row in rows)
-
-
-def _swap_now(cursor: Cursor, swap: Swap, values: Sequence[str]) -> set[str]:
-    cursor.execute(_swap(swap), values)
+def _swap_now(cursor: Cursor, sql: str, values: Sequence[Any]) -> set[str]:
+    cursor.execute(sql, values)
     return {row[0] for row in cursor.fetchall()}
-
-
-@lru_cache(maxsize=64)
-def _insert_new(table: Table, columns: tuple[str, ...]) -> str:
-    these = columns_of(table, columns)
-    return (
-        f"insert into {table.fullname} ({these.names}) select * from {these.unnested}"
-        " on conflict do nothing"
-    )
-
-
-@lru_cache(maxsize=64)
-def _append(table: Table, columns: tuple[str, ...]) -> str:
-    these = columns_of(table, columns)
-    return (
-        f"insert into {table.fullname} ({these.names}) select {these.names}"
-        f" from {these.unnested} with ordinality d ({these.names}, place) order by place"
-    )
-
-
-@lru_cache(maxsize=64)
-def _close_gap(events: Table) -> str:
-    columns = [column for column in events.columns if column.name != "id"]
-    given = {"created_at": "?::bigint", "filed_at": "?::bigint"}
-    values = [
-        given.get(column.name) or ("0" if isinstance(column.type, Integer) else "''")
-        for column in columns
-    ]
-    # whoever has inserted the id and not yet committed is waited for, as long as that is allowed
-    return (
-        f"insert into {events.fullname} ({', '.join(column.name for column in columns)}, id)"
-        f" select {', '.join(values)}, id from generate_series(?::bigint, ?::bigint) id"
-        " on conflict do nothing"
-    )
-
-
-@lru_cache(maxsize=64)
-def _swap(swap: Swap) -> str:
-    these = columns_of(swap.table, _swapped(swap))
-    new = [f"new_{name}" for name in swap.columns]
-    given = (f"{name} = d.{of}" for name, of in zip(swap.columns, new, strict=True))
-    values = ", ".join([*given, *(f"{name} = {literal}" for name, literal in swap.constants)])
-    return (
-        f"update {swap.table.fullname} r set {values}"
-        f" from {these.unnested} d ({', '.join(new)}, run_id, version_before)"
-        f" where r.run_id = d.run_id and r.version = d.version_before and {swap.condition}"
-        " returning r.run_id"
-    )
-
-
-@lru_cache(maxsize=64)
-def _change(change: Change) -> str:
-    names = (*change.columns, *change.keys)
-    these = columns_of(change.table, names)
-    conditions = [*(f"r.{key} = d.{key}" for key in change.keys), change.condition]
-    if change.not_beyond:
-        conditions.append(f"r.{change.not_beyond} <= d.{change.not_beyond}")
-    kept = f"greatest(r.{change.rising}, d.{change.rising})"  # of which a null is none
-    values = (f"{c} = {kept if c == change.rising else f'd.{c}'}" for c in change.columns)
-    return (
-        f"update {change.table.fullname} r set {', '.join(values)}"
-        f" from {these.unnested} d ({', '.join(names)}) where {' and '.join(conditions)}"
-    )
 
 
 def _unreachable(cause: BaseException) -> tuple[str, str]:
