@@ -15,6 +15,7 @@ from workflow_core import Run, Trigger, Workflow
 from workflow_core.definition import Callback
 from workflow_core.discovery import Adapters
 from workflow_core.engine import Engine, EngineSettings
+from workflow_core.engine.lookups import look_up
 from workflow_core.engine.timers import calls, poller
 from workflow_core.errors import NotAtStatusError
 from workflow_core.memory import (
@@ -120,14 +121,13 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Runs are looked up an hour before their timers are due; set when some were."""
     monkeypatch.setattr(poller, "_AHEAD", FAR)
     looked_up = threading.Event()
-    look_up = poller.look_up
 
     def seen(store: RecordStore, runs: Mapping[str, int]) -> Mapping[str, Record]:
         found = look_up(store, runs)
         looked_up.set()
         return found
 
-    monkeypatch.setattr(poller, "look_up", seen)
+    monkeypatch.setattr("workflow_core.engine.timers.poller.look_up", seen)
     return looked_up
 
 
