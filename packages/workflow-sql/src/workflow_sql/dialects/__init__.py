@@ -10,7 +10,8 @@ from sqlalchemy.exc import ArgumentError
 from workflow_core.errors import ConfigurationError
 from workflow_core.ports import Secret
 
-from workflow_sql.dialects.base import Change, Connections, Cursor, Dialect, Row, Select, Swap
+from workflow_sql.dialects.base import Change, Cursor, Dialect, Row, Select, Swap
+from workflow_sql.dialects.connections import Connections
 from workflow_sql.dialects.sqlite import SqliteDialect
 
 __all__ = ["Change", "Connections", "Cursor", "Dialect", "Row", "Select", "Swap", "dialect_for"]

@@ -15,8 +15,9 @@ from workflow_core.errors import AdapterError, ConfigurationError
 
 from workflow_sql.dialects import mysql_errors as errors
 from workflow_sql.dialects import mysql_statements as statements
-from workflow_sql.dialects.base import Change, Connections, Cursor, Dialect, Row, Swap
+from workflow_sql.dialects.base import Change, Cursor, Dialect, Row, Swap
 from workflow_sql.dialects.batches import chunks
+from workflow_sql.dialects.connections import Connections
 from workflow_sql.dialects.mysql_kinds import kinds_with
 from workflow_sql.dialects.mysql_line import (
     CLOCK,

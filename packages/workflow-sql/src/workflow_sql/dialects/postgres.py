@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from sqlalchemy.exc import DBAPIError
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
 
-from workflow_sql.dialects.base import Change, Connections, Cursor, Dialect, Row, Swap
+from workflow_sql.dialects.base import Change, Cursor, Dialect, Row, Swap
+from workflow_sql.dialects.connections import Connections
 from workflow_sql.dialects.postgres_arrays import columns_of, texts
 from workflow_sql.dialects.postgres_connections import PostgresConnections
 from workflow_sql.dialects.postgres_line import (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 from workflow_core.errors import AdapterError
 
-from workflow_sql.dialects.base import Begun, Connections
+from workflow_sql.dialects.connections import Begun, Connections
 from workflow_sql.dialects.pool import Held, Pool
 from workflow_sql.dialects.server_clock import ServerClock, elapsed
 from workflow_sql.epochs import Epochs
@@ -201,7 +201,10 @@ class ServerConnections(Connections):
     def begin_anew(self, connection: Connection, timeout: timedelta) -> int:  # noqa: D102
         held, _ = self._writing[connection]
         self._line.rollback(held.driver)
-        return self._line.begin(held.driver, timeout)
+        told = self._line.begin(held.driver, timeout)
+        if told.server != held.server:
+            raise ConnectionError("another server answers now")
+        return told.now
 
     def single(self, *, urgent: bool) -> AbstractContextManager[Connection]:  # noqa: D102
         return self.reading(urgent=urgent)  # where each statement is committed by itself too

@@ -14,7 +14,8 @@ from sqlalchemy.types import TypeDecorator
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
 
 from workflow_sql.dialects import sqlite_batches as batches
-from workflow_sql.dialects.base import Change, Connections, Cursor, Dialect, Row, Select, Swap
+from workflow_sql.dialects.base import Change, Cursor, Dialect, Row, Select, Swap
+from workflow_sql.dialects.connections import Connections
 from workflow_sql.dialects.sqlite_connections import SqliteConnections
 from workflow_sql.epochs import Epochs
 from workflow_sql.horizon import Gap, Horizon, SqliteHorizon

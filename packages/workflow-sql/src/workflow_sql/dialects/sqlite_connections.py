@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 from workflow_core.errors import AdapterError, AdapterUnavailableError, ConfigurationError
 from workflow_core.ports import leave_to_parent
 
-from workflow_sql.dialects.base import Begun, Connections
+from workflow_sql.dialects.connections import Begun, Connections
 from workflow_sql.dialects.sqlite_quiet import Quiet
 from workflow_sql.epochs import Epochs
 from workflow_sql.fairlock import FairLock
