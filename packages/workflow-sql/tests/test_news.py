@@ -94,19 +94,26 @@ def test_ones_own_news_is_read_once_when_a_receiver_waits_for_it(
     assert 30 <= len(reads) < 45, "one for each commit, and now and then one by chance"
 
 
-@pytest.mark.usefixtures("never_looks")
 def test_receiver_that_waits_a_moment_leaves_the_looking_to_the_listener(
-    open_home: Callable[..., Database],
+    open_home: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen to fail with what a busy engine waits for taken for a look at once."""
     here = listening(open_home())
-    reads: list[str] = []
+    looks: list[bool] = []
+    refresh = here.watch.refresh
+
+    def seen(*, anyway: bool = False) -> Marks:
+        looks.append(anyway)
+        return refresh(anyway=anyway)
+
     with SqlEventStreamer(here, instance="r").new_receiver(["orders-1"], "steps") as receiver:
-        receiver.recv_many(9, timedelta(0))
-        here.horizon = cast(Horizon, Counted(here.horizon, reads))
+        monkeypatch.setattr(here.watch, "refresh", seen)
+        assert receiver.recv_many(9, timedelta(0)) == []
+        assert any(looks), "who does not wait wants to know what is there now"
+        looks.clear()
         for _ in range(3):
             assert receiver.recv_many(9, timedelta(milliseconds=50)) == []
-    assert reads == []
+    assert not any(looks)
 
 
 class Counted:
