@@ -88,6 +88,41 @@ def test_what_stays_for_good_is_no_garbage_to_look_for(shop: Shop) -> None:
     assert stop(process, signal.SIGTERM)[0] == Exit.OK
 
 
+HELD = """
+import ctypes
+from datetime import timedelta
+
+import workflow_ctl.signals
+from ctl_shop import orders
+from workflow_core import Serving
+
+workflow_ctl.signals._BEYOND = timedelta(0)
+
+
+def stand_still(serving, grace=None):
+    ctypes.PyDLL(None).sleep(600)  # as a library's close may: Python's lock is never let go
+
+
+Serving.stop = stand_still
+"""
+
+
+def test_process_ends_though_its_stop_stands_still_with_pythons_lock(shop: Shop) -> None:
+    """No thread of Python's runs any more, and no handler of a signal.
+
+    Seen to fail without a thread that needs no lock: it stood for the ten minutes.
+    """
+    (shop.folder / "held.py").write_text(HELD)
+    run_id = shop.trigger("order-1")
+    words = ["--embedded", shop.file, "--set", "engine.stop_grace=1s"]
+    process = shop.start("run", "held:orders", *words)
+    until_served(shop, run_id)
+    code, err = stop(process, signal.SIGTERM)
+    assert code == 1
+    assert "Timeout" in err
+    assert "in stand_still" in err, "it says where it stood"
+
+
 def test_run_says_what_is_wrong_before_it_starts_anything(shop: Shop) -> None:
     for words in (["nowhere"], [], ["ctl_shop:order"]):
         process = shop.start("run", *words, "--embedded", shop.file)

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from enum import IntEnum
 
 import click
+from workflow_core import EngineSettings
 
 from workflow_ctl.exits import Exit
 from workflow_ctl.live import LiveView, of_serving
@@ -42,7 +43,8 @@ def serve(
     """
     out = session.out
     log_to(out.console if live else out.errors)
-    with StopSignals() as signals:
+    grace = session.config.section("engine", EngineSettings).stop_grace
+    with StopSignals(grace) as signals:
         engine, workflows = session.engine, list(session.workflows)
         chosen = _statuses(session, statuses)
         serving = engine.serving(*session.workflows.values(), pool=pool, statuses=chosen).start()
