@@ -139,7 +139,7 @@ class Run:
         with ThreadPoolExecutor(len(lanes)) as threads:
             beside = [threads.submit(self.lane, *lane) for lane in lanes.items()]
             adapters = [f"tests({name})" for name in names if name in _TO_SERVICES]
-            good = self.nox(*adapters, within=[*checks.servers(), "run", "--"])
+            good = self.nox(*adapters, within=checks.servers_of_adapters())
             return all([good, *(lane.result() for lane in beside)])
 
     def lane(self, name: str, sessions: Sequence[str]) -> bool:
@@ -162,7 +162,7 @@ class Run:
         if not cores.pairs():
             print("every range begins with this tree's core, and there is no release")
             return True
-        return self.nox("cores", within=[*checks.servers(), "run", "--"])
+        return self.nox("cores", within=checks.servers_of_adapters())
 
     def demo(self) -> bool:
         folder = self.scratch / "demo"

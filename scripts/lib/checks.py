@@ -62,6 +62,18 @@ def servers() -> list[str]:
     return ["-m", "workflow_adaptertest.servers", "--folder", str(ROOT / ".services")]
 
 
+def servers_of_adapters() -> list[str]:
+    """Runs what follows with the servers that the adapters' tests use: all but Kafka's cluster.
+
+    That is for the repository's own tests, and three processes that nobody else would ask.
+    """
+    plain = ["postgres", "mysql", "mariadb", "redis", "etcd", "kafka"]
+    variants = ["postgres-replica", "postgres-secure", "redis-cluster", "etcd-cluster"]
+    variants += ["mysql-replica", "mariadb-replica", "kafka-secure", "toxiproxy"]
+    disks = [f"{name}-small-disk" for name in ("postgres", "mysql", "mariadb", "etcd")]
+    return [*servers(), "run", *plain, *variants, *disks, "--"]
+
+
 def programs() -> list[Command]:
     """Installs what tests need beside the servers, such as a browser."""
     return [([str(ROOT / "scripts" / "lib" / "programs.py")], {})]

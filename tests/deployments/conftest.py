@@ -1,7 +1,7 @@
 """The deployments of examples/deployments as a person has them: the folder, an environment.
 
 What is not the test's to say is the file's; the environment names the servers, and a namespace of
-the test's own. One change: where there is one broker, topics have one copy.
+the test's own.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def judge(histories: Mapping[str, list[HistoryEntry]], *, killed: bool) -> None:
 
 # -- where they run ------------------------------------------------------------------------------
 
-Servers = Callable[[str], dict[str, str]]
+Servers = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
@@ -219,18 +219,18 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     """What the environment says of four servers, with names of the test's own; by its database."""
     with ExitStack() as spaces:
 
-        def enter(database: str) -> dict[str, str]:
+        def enter(database: str, *, kafka: str) -> dict[str, str]:
             found = {}
-            for name in (database, "kafka", "etcd", "redis"):
+            for name in (database, kafka, "etcd", "redis"):
                 server: Server = request.getfixturevalue(f"{name}_server")
                 found[name] = spaces.enter_context(server.own_space())
-            name = found["kafka"].name
+            name = found[kafka].name
             spaces.callback(_forget_timers, str(found["redis"].url), name)
             plain = "?ssl_disabled=true" if database == "mysql" else ""
             return {
                 "WORKFLOW_NAMESPACE": name,
                 "DATABASE_URL": f"{found[database].url}{plain}",
-                "KAFKA_SERVERS": found["kafka"].url.bootstrap,
+                "KAFKA_SERVERS": found[kafka].url.bootstrap,
                 "ETCD_ENDPOINTS": found["etcd"].url.bootstrap,
                 "REDIS_URL": str(found["redis"].url),
             }
@@ -255,15 +255,6 @@ def deploy(
         folder = tmp_path / "deployment"
         shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
         monkeypatch.chdir(folder)  # where the file of SQLite is, for the customer too
-        path = folder / "production.toml"
-        text = path.read_text(encoding="utf-8")
-        for ours, here in (
-            ("replication = 3", "replication = 1"),
-            ('"min.insync.replicas" = "2"', '"min.insync.replicas" = "1"'),
-        ):
-            assert ours in text
-            text = text.replace(ours, here)
-        path.write_text(text, encoding="utf-8")
         ours_alone = {name: it for name, it in os.environ.items() if "WORKFLOW_" not in name}
         path_variable = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
         chosen = {"WORKFLOW_CONFIG": file, "WORKFLOW_APP": "shop:orders"}

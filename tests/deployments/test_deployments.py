@@ -48,7 +48,9 @@ def test_commands_of_the_readme_work_without_a_server(file: str, deploy: Deploy)
 
 def test_commands_of_the_readme_work_with_four_servers(deploy: Deploy, servers: Servers) -> None:
     """Seen to fail without `workflow db upgrade`."""
-    told = deploy("production.toml", servers("postgres")).run(block("production.toml"))
+    told = deploy("production.toml", servers("postgres", kafka="kafka_cluster")).run(
+        block("production.toml")
+    )
     assert told.count("20 orders shipped") == 2
     assert "rolling restart" in told
 
@@ -88,12 +90,14 @@ def test_embedded_goes_through_restarts_under_load(deploy: Deploy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "database"), [("staging.toml", "postgres"), ("production.toml", "mysql")]
+    ("file", "database", "kafka"),
+    [("staging.toml", "postgres", "kafka"), ("production.toml", "mysql", "kafka_cluster")],
 )
 def test_four_servers_go_through_restarts_under_load(
-    file: str, database: str, deploy: Deploy, servers: Servers
+    file: str, database: str, kafka: str, deploy: Deploy, servers: Servers
 ) -> None:
-    roll(deploy(file, {**SERVERS, **servers(database)}))
+    """Production's file with three brokers, as its copies are three."""
+    roll(deploy(file, {**SERVERS, **servers(database, kafka=kafka)}))
 
 
 # -- what stands beside the files -----------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from workflow_adaptertest.servers import CannotBreakError, Server
 from workflow_adaptertest.servers.place import Node
 from workflow_adaptertest.servers.processes import find
+from workflow_adaptertest.servers.protocols.kafka import Kafka
 
 MemoOf = Callable[[str], Any]
 
@@ -103,6 +104,18 @@ def test_kafka_keeps_messages_over_a_kill(
     kafka_server.start()
     read = [f"{tools}.consumer.ConsoleConsumer", *where, "--from-beginning", "--max-messages", "1"]
     assert "paid" in ask(*client, *read).splitlines()
+
+
+def test_kafka_cluster_is_whole_when_a_node_is_back(kafka_cluster_server: Server) -> None:
+    server = kafka_cluster_server
+    ways = [server.url.at([address]) for address in server.url.addresses]
+    server.kill("3")
+    for way in ways[:2]:
+        server.kind.hello(way)
+    server.start("3")
+    for way in ways:
+        with Kafka.connect(way) as kafka:
+            assert kafka.brokers_in_sync() == 3
 
 
 def test_replica_answers_while_its_primary_is_dead(

@@ -18,6 +18,7 @@ BEHIND = [
     "etcd",
     "etcd-cluster",
     "kafka",
+    "kafka-cluster",
     "kafka-secure",
 ]
 VALUE = "x" * 8_000

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 
+from confluent_kafka import KafkaError
 from workflow_adaptertest.servers import Server, Space
 from workflow_kafka import KafkaSettings
 from workflow_kafka.cluster import Cluster
@@ -71,3 +73,26 @@ def test_ends_are_told_when_their_broker_was_away(kafka_server: Server, kafka_sp
         kafka_server.kill()
         kafka_server.start()
         assert cluster.ends(partitions) == dict.fromkeys(partitions, 0)
+
+
+class Unanswered(Cluster):
+    """Its first question waits for a broker that is away, as the client does once in three."""
+
+    tries = 0
+
+    def _make(self, topics: Sequence[str], timeout: float) -> dict[str, KafkaError]:
+        self.tries += 1
+        if self.tries == 1:
+            return {topic: KafkaError(KafkaError._TIMED_OUT) for topic in topics}
+        return super()._make(topics, timeout)
+
+
+def test_topics_are_made_when_the_broker_to_be_asked_has_gone(
+    kafka_server: Server, kafka_space: Space
+) -> None:
+    """Seen to fail when one try took all the time, and after it the client still did not look."""
+    cluster = Unanswered(KafkaSettings(bootstrap_servers=[kafka_space.url.bootstrap]))
+    with closing(cluster):
+        assert cluster.ensure([kafka_space.name]) == {}
+        assert cluster.tries == 2
+        assert kafka_space.name in cluster.partitions()

@@ -30,6 +30,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 5.0  # seconds for an answer about topics
+_ATTEMPT = 2.0  # seconds for making topics, before it is looked who may make them
 _MOMENT = 0.02  # seconds between two questions about a topic that is just being made
 _OF_THE_BROKER = -1  # the number of replicas that the broker's configuration says
 # stamped by the broker: a producer whose clock is off would else set lag and retention wrong
@@ -186,8 +187,24 @@ class Cluster:
         return {name: len(topic.partitions) for name, topic in found.items()}
 
     def _made(self, topics: Sequence[str], timeout: float) -> dict[str, AdapterError]:
+        """Those that could not be made, and why."""
         if not topics:
             return {}
+        errors: dict[str, KafkaError] = {}
+        end = time.monotonic() + timeout
+        left = topics
+        while left:
+            rest = max(_MOMENT, end - time.monotonic())
+            tried = self._make(left, min(rest, _ATTEMPT))
+            errors = {it: error for it, error in errors.items() if it not in left} | tried
+            late = [it for it, error in tried.items() if error.code() == KafkaError._TIMED_OUT]
+            left = late if time.monotonic() < end else []
+            if left:  # it waited for a broker that is away: look which other one is to be asked
+                self._list(timeout)
+        self._wait_until_told(set(topics) - errors.keys(), timeout)
+        return {topic: _not_made(topic, error) for topic, error in errors.items()}
+
+    def _make(self, topics: Sequence[str], timeout: float) -> dict[str, KafkaError]:
         settings = self._settings
         wanted = [
             NewTopic(
@@ -198,7 +215,7 @@ class Cluster:
             )
             for topic in topics
         ]
-        refused: dict[str, AdapterError] = {}
+        errors: dict[str, KafkaError] = {}
         futures = self._client().create_topics(wanted, request_timeout=timeout)
         for topic, future in futures.items():
             try:
@@ -206,15 +223,14 @@ class Cluster:
             except KafkaException as problem:
                 error = kafka_error(problem)
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    refused[topic] = _not_made(topic, error)
+                    errors[topic] = error
                     continue
             except TimeoutError as problem:
                 raise _error_of(problem, f"making topic {topic}") from problem
             else:
                 logger.info("made topic %s with %d partitions", topic, settings.partitions)
             self._sure.add(topic)
-        self._wait_until_told(set(topics) - refused.keys(), timeout)
-        return refused
+        return errors
 
     def _wait_until_told(self, made: Set[str], timeout: float) -> None:
         """A broker knows of a new topic a moment after the controller has made it.

@@ -52,6 +52,7 @@ _SETTLED = 2.0  # seconds beyond the hand-over after which a rebalance is over, 
 _AGAIN_AFTER = 1.0  # seconds before a client that failed for good is made anew
 _TOPICS_EVERY = 5.0  # seconds between two attempts to make topics that have vanished
 _REBALANCING = {KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION}
+_OF_ONE_BROKER = {KafkaError._TRANSPORT, KafkaError._RESOLVE}  # none left: _ALL_BROKERS_DOWN
 _GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
@@ -190,11 +191,8 @@ class Member(Generic[T]):
             consumer.poll(_POLL)
 
     def _leave(self, consumer: Consumer) -> None:
-        """Have all revoked before the client is closed: a rebalance must not end within ``close``.
-
-        Its callbacks ask the library's own thread, which may answer no more by then; they wait with
-        Python's lock held, so the process stands still for ever (librdkafka 2.16; issue 4884).
-        """
+        """Have all revoked before the client is closed: no rebalance may end within ``close``."""
+        # its callbacks there may wait for ever, with Python's lock held: librdkafka's issue 4884
         end = time.monotonic() + _RESIGN
         with suppress(KafkaException):
             consumer.unsubscribe()
@@ -242,8 +240,9 @@ class Member(Generic[T]):
     # -- errors --------------------------------------------------------------------------------
 
     def _heard(self, error: KafkaError) -> None:
-        """Of the client as a whole; it goes on trying by itself."""
-        self._inbox.fail(error_of(error, doing=f"receiving as {self._group}"))
+        """Of the client as a whole; it goes on by itself, with the brokers that are left."""
+        if error.code() not in _OF_ONE_BROKER:
+            self._inbox.fail(error_of(error, doing=f"receiving as {self._group}"))
 
     def _heard_in_stream(self, error: KafkaError) -> None:
         if error.fatal():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from workflow_adaptertest.servers.errors import NotAvailableError
 from workflow_adaptertest.servers.kinds.base import Image, Kind
 from workflow_adaptertest.servers.kinds.etcd import Etcd, EtcdCluster
-from workflow_adaptertest.servers.kinds.kafka import KafkaBroker, KafkaSecure
+from workflow_adaptertest.servers.kinds.kafka import KafkaBroker, KafkaCluster, KafkaSecure
 from workflow_adaptertest.servers.kinds.mysql import (
     MariaDb,
     MariaDbReplica,
@@ -24,6 +24,7 @@ KINDS: Mapping[str, Kind] = {
     each.name: each
     for each in (
         # the slowest to start come first
+        KafkaCluster(),
         MySqlReplica(),
         MySql(),
         KafkaBroker(),

@@ -1,12 +1,14 @@
-"""Kafka, plain and with encryption and passwords."""
+"""Kafka: plain, with encryption and passwords, and as a cluster of three."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
+from workflow_adaptertest.servers.errors import DidNotStartError
 from workflow_adaptertest.servers.kinds.base import Image, Kind
 from workflow_adaptertest.servers.kinds.certificates import certify
 from workflow_adaptertest.servers.place import Node, Place, Tools, hand_over
@@ -14,10 +16,10 @@ from workflow_adaptertest.servers.protocols.kafka import Kafka
 from workflow_adaptertest.servers.recipes import MavenJars, Recipe, SystemPackages, run
 from workflow_adaptertest.servers.url import Address, ServerUrl
 
-__all__ = ["KafkaBroker", "KafkaSecure"]
+__all__ = ["KafkaBroker", "KafkaCluster", "KafkaSecure"]
 
 _VERSION = "4.1.0"
-_CLUSTER = "d29ya2Zsb3ctdGVzdHMwMA"  # an id is 16 bytes in base64; each broker is alone in its own
+_CLUSTER = "d29ya2Zsb3ctdGVzdHMwMA"  # an id is 16 bytes in base64; no two clusters ever meet
 _JAVA = SystemPackages(("default-jre-headless",), ("java",))
 _JARS = MavenJars(
     f"kafka-{_VERSION}",
@@ -30,6 +32,8 @@ _JARS = MavenJars(
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 # quick to be up rather than quick for ever
 _QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
+_FORMING_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
 
 
 class KafkaBroker(Kind):
@@ -37,7 +41,7 @@ class KafkaBroker(Kind):
 
     title = "kafka"
     # a broker tells clients where to go on, so what comes through a proxy has a listener of its own
-    port_names = ("1", "controller", "upstream", "proxy")
+    port_names: ClassVar[Sequence[str]] = ("1", "1-controller", "1-upstream", "1-proxy")
     default_port = 9092
     needs: ClassVar[tuple[Recipe, ...]] = (_JAVA, _JARS)
     image: ClassVar[Image | None] = Image(
@@ -59,12 +63,12 @@ class KafkaBroker(Kind):
     )
     tells_addresses = True
     protocol: ClassVar[str] = "PLAINTEXT"
+    members: ClassVar[Sequence[str]] = ("1",)
+    memory: ClassVar[Sequence[str]] = ("-Xms256m", "-Xmx512m")
+    stop_signal: ClassVar[str] = "SIGTERM"
 
     def nodes(self, place: Place) -> list[Node]:
-        node = Node(name="1", folder=hand_over(place.folder / "1", None), port=place.ports["1"])
-        memory = ("-Xms256m", "-Xmx512m")
-        settings = str(node.folder / "server.properties")
-        return [node.running(*_java(place.tools), *memory, "kafka.Kafka", settings)]
+        return [self._node(place, name) for name in self.members]
 
     def prepare(self, node: Node, place: Place) -> None:
         settings = node.folder / "server.properties"
@@ -77,10 +81,14 @@ class KafkaBroker(Kind):
         _write(settings, self._settings(node, place))
 
     def url(self, place: Place) -> ServerUrl:
-        return ServerUrl(scheme="kafka", addresses=[("127.0.0.1", place.ports["1"])])
+        addresses = [("127.0.0.1", place.ports[name]) for name in self.members]
+        return ServerUrl(scheme="kafka", addresses=addresses)
 
     def upstreams(self, place: Place) -> list[tuple[int, Address]]:
-        return [(place.ports["proxy"], ("127.0.0.1", place.ports["upstream"]))]
+        return [
+            (place.ports[f"{name}-proxy"], ("127.0.0.1", place.ports[f"{name}-upstream"]))
+            for name in self.members
+        ]
 
     def hello(self, url: ServerUrl) -> str:
         with Kafka.connect(url) as kafka:
@@ -105,30 +113,48 @@ class KafkaBroker(Kind):
                 if own:
                     kafka.delete_topics(own)
 
+    def _node(self, place: Place, name: str) -> Node:
+        node = Node(
+            name=name,
+            folder=hand_over(place.folder / name, None),
+            port=place.ports[name],
+            stop_signal=self.stop_signal,
+        )
+        settings = str(node.folder / "server.properties")
+        return node.running(*_java(place.tools), *self.memory, "kafka.Kafka", settings)
+
     def _settings(self, node: Node, place: Place) -> dict[str, str]:
         ports = place.ports
-        listeners = {"DIRECT": ports["1"], "PROXIED": ports["upstream"]}
-        told = {"DIRECT": ports["1"], "PROXIED": ports["proxy"]}
+        controllers = {name: ports[f"{name}-controller"] for name in self.members}
+        listeners = {"DIRECT": node.port, "PROXIED": ports[f"{node.name}-upstream"]}
+        told = {"DIRECT": node.port, "PROXIED": ports[f"{node.name}-proxy"]}
+        copies = str(len(self.members))
+        enough = str(len(self.members) // 2 + 1)
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{ports['controller']}",
+            "node.id": node.name,
+            "controller.quorum.voters": ",".join(
+                f"{name}@127.0.0.1:{port}" for name, port in controllers.items()
+            ),
             "controller.listener.names": "CONTROLLER",
-            "listeners": _listeners({**listeners, "CONTROLLER": ports["controller"]}),
+            "listeners": _listeners({**listeners, "CONTROLLER": controllers[node.name]}),
             "advertised.listeners": _listeners(told),
             "listener.security.protocol.map": (
                 f"DIRECT:{self.protocol},PROXIED:{self.protocol},CONTROLLER:PLAINTEXT"
             ),
             "inter.broker.listener.name": "DIRECT",
             "log.dirs": str(node.data),
-            "offsets.topic.replication.factor": "1",
+            "default.replication.factor": copies,
+            "min.insync.replicas": enough,
+            "offsets.topic.replication.factor": copies,
             "offsets.topic.num.partitions": "4",  # 50 by default: each takes its time and files
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.replication.factor": copies,
+            "transaction.state.log.min.isr": enough,
             "transaction.state.log.num.partitions": "4",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
-            # how long a controller that was killed with its broker waits for that broker's old self
+            "share.coordinator.state.topic.replication.factor": copies,
+            "share.coordinator.state.topic.min.isr": enough,
+            # how long a killed or frozen broker leads on: also for the controller that was killed
+            # with it, and waits for that broker's old self
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "group.initial.rebalance.delay.ms": "0",  # else each first member waits for 3 s
@@ -138,6 +164,37 @@ class KafkaBroker(Kind):
 
     def _more(self, node: Node) -> dict[str, str]:
         return {}
+
+
+class KafkaCluster(KafkaBroker):
+    """Three nodes, each of them broker and controller; the URL names all of them.
+
+    A topic has three copies, and a write needs two of them: one node may fail. It is whole when
+    each node knows all three, and no copy lags.
+    """
+
+    title = "kafka-cluster"
+    members = ("1", "2", "3")
+    port_names = tuple(
+        f"{name}{use}" for name in members for use in ("", "-controller", "-upstream", "-proxy")
+    )
+    image = None
+    memory = ("-Xms96m", "-Xmx256m")
+    # told to end in good order, the last one would wait for the votes of the others
+    stop_signal = "SIGKILL"
+
+    def form(self, place: Place) -> None:
+        deadline = time.monotonic() + _FORMING_SECONDS
+        for address in self.url(place).addresses:
+            while not self._is_whole(ServerUrl(scheme="kafka", addresses=[address])):
+                if time.monotonic() > deadline:
+                    raise DidNotStartError("the three nodes of Kafka do not become a cluster")
+                time.sleep(_LOOK_SECONDS)
+
+    def _is_whole(self, there: ServerUrl) -> bool:
+        with suppress(OSError), Kafka.connect(there) as kafka:
+            return kafka.brokers_in_sync() == len(self.members)
+        return False
 
 
 class KafkaSecure(KafkaBroker):

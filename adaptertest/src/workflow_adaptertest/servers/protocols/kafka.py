@@ -1,10 +1,11 @@
-"""Kafka: which APIs there are, which topics, and how to delete them; with SASL PLAIN."""
+"""Kafka: which APIs there are, which topics, whether copies lag, how to delete; with SASL PLAIN."""
 
 from __future__ import annotations
 
 import ssl
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -67,29 +68,29 @@ class Kafka(Wire):
 
     def topics(self) -> list[str]:
         """The names of all topics, the broker's internal ones left out."""
-        answer = _Reader(self._ask(_METADATA, 1, struct.pack("!i", -1)))
-        for _ in range(answer.int32()):  # brokers
-            answer.skip(4)
-            answer.text()
-            answer.skip(4)
-            answer.text()
-        answer.skip(4)  # the controller
-        names: list[str] = []
-        for _ in range(answer.int32()):
-            answer.skip(2)
-            name = answer.text()
-            if not answer.skip(1)[0]:
-                names.append(name)
-            for _ in range(answer.int32()):  # partitions: error, number, leader, two lists
-                answer.skip(10)
-                answer.skip(4 * answer.int32())
-                answer.skip(4 * answer.int32())
-        return names
+        return [topic.name for topic in self._metadata()[1] if not topic.is_internal]
+
+    def brokers_in_sync(self) -> int:
+        """How many brokers this one knows; none while a copy of any topic lags."""
+        brokers, topics = self._metadata()
+        return brokers if all(topic.is_in_sync for topic in topics) else 0
 
     def delete_topics(self, names: Sequence[str]) -> None:
         """Deletes them all in one request; unknown ones are fine."""
         wanted = struct.pack("!i", len(names)) + b"".join(map(_text, names))
         self._ask(_DELETE_TOPICS, 1, wanted + struct.pack("!i", _DELETE_MILLISECONDS))
+
+    def _metadata(self) -> tuple[int, list[_Topic]]:
+        """How many brokers there are, and all topics."""
+        answer = _Reader(self._ask(_METADATA, 1, struct.pack("!i", -1)))
+        brokers = answer.int32()
+        for _ in range(brokers):
+            answer.skip(4)
+            answer.text()
+            answer.skip(4)
+            answer.text()
+        answer.skip(4)  # the controller
+        return brokers, [answer.topic() for _ in range(answer.int32())]
 
     def _ask(self, api: int, version: int, body: bytes) -> bytes:
         request = struct.pack("!hhi", api, version, 1) + _text(_CLIENT) + body
@@ -98,6 +99,13 @@ class Kafka(Wire):
         if not 4 <= length <= 1 << 24:
             raise ConnectionError("this is no answer of Kafka's")
         return self.read(length)[4:]
+
+
+@dataclass(frozen=True)
+class _Topic:
+    name: str
+    is_internal: bool
+    is_in_sync: bool
 
 
 class _Reader:
@@ -116,6 +124,21 @@ class _Reader:
     def text(self) -> str:
         length = struct.unpack("!h", self.skip(2))[0]
         return self.skip(max(0, length)).decode()
+
+    def topic(self) -> _Topic:
+        self.skip(2)
+        name, is_internal = self.text(), bool(self.skip(1)[0])
+        partitions = [self._partition() for _ in range(self.int32())]
+        return _Topic(name, is_internal, all(partitions))
+
+    def _partition(self) -> bool:
+        """Whether each copy has all: error, number and leader come before the two lists."""
+        self.skip(10)
+        copies = self.int32()
+        self.skip(4 * copies)
+        in_sync = self.int32()
+        self.skip(4 * in_sync)
+        return in_sync == copies
 
 
 def _text(text: str) -> bytes:
