@@ -187,7 +187,10 @@ def test_what_has_answered_is_committed_while_the_calls_of_others_wait_for_their
 ) -> None:
     """Seen to fail with patience: the answer waited an hour for the next timer."""
     monkeypatch.setattr(poller, "_AHEAD", FAR)
-    far, near = flow_with(lambda run: None, after=FAR), flow_with(lambda run: None)
+    far, near = (
+        flow_with(lambda run: None, after=FAR),
+        flow_with(lambda run: None, after=timedelta(milliseconds=500)),
+    )
     near.name = "near"
     first, second = cluster.engine(), cluster.engine()
     begin(first, far, 1)

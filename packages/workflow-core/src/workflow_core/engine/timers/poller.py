@@ -53,10 +53,11 @@ from workflow_core.ports import TimeoutStore
 __all__ = ["TimerPoller"]
 
 _LOOK = 600  # due timers listed at once
+_SOON = 1_000  # timers listed at once that are due soon: no function waits for the list
 _PART = 200  # runs looked up at once: the first functions wait for no more than that
 _BATCH = 500  # verdicts committed at once
 _FRESH = 0.05  # seconds between a run's look-up, or its timer's time, and its function's start
-_AHEAD = timedelta(milliseconds=30)  # runs are looked up so long before their timers are due
+_AHEAD = timedelta(milliseconds=50)  # runs are looked up so long before their timers are due
 _PATIENCE = 0.005  # seconds that what has answered waits for the next that is not due yet
 _LOOK_ANYWAY = 1.0  # seconds; other processes may have armed an earlier one
 _ROOM_AGAIN = 1.0  # seconds after which those at their limit are looked at again
@@ -214,18 +215,14 @@ class TimerPoller(Process):
     # -- firing --------------------------------------------------------------------------------
 
     def _fire(self, names: Sequence[str]) -> bool:
-        """Let what is due fire, and what becomes due meanwhile; answers whether anything was done.
+        """Let what is due fire, and what becomes so meanwhile, while their look-ups are fresh.
 
-        That is for as long as their runs' look-ups are fresh: then what was called is committed.
+        Then what was called is committed. Answers whether anything was done.
         """
         until = math.inf
         runs: set[str] = set()
         while self._core.clock.monotonic() <= until:
-            limit = _LOOK + len(self._calls)
-            if runs or not self._ahead:
-                due = self._timeouts.list_valid(names, limit=limit)
-            else:
-                due = self._timeouts.list_soon(names, within=self._ahead, limit=limit)
+            due = self._list(names, is_first=not runs)
             heard = self._core.clock.monotonic()
             fresh = first_of_each_run([t for t in due if t not in self._calls], runs)
             if not fresh and not runs:
@@ -242,18 +239,21 @@ class TimerPoller(Process):
                 break
         return True
 
+    def _list(self, names: Sequence[str], *, is_first: bool) -> Sequence[Timeout]:
+        more = len(self._calls)
+        if is_first and self._ahead and self._first_due > self._core.clock.monotonic():
+            return self._timeouts.list_soon(names, within=self._ahead, limit=_SOON + more)
+        return self._timeouts.list_valid(names, limit=_LOOK + more)
+
     def _at(self, timeout: Timeout, heard: float) -> float:
         """When it is due. Of what is listed as due, and by stores that tell of no other, now."""
         return heard + max(_NOW, min(timeout.delay, self._ahead)).total_seconds()
 
     def _has_put_off(self, due: Sequence[Timeout]) -> bool:
-        """All of these are in hand: else we would be told again and again that they are due.
-
-        And who takes our role over while a long function runs would call it once more.
-        """
+        """All of these are in hand, and told again and again. Who took our role would call them."""
         self._settling.put_off(due, _STILL_IN_HAND)
-        if not due:  # the store tells of none before its time
-            self._look_no_sooner(self._first_due)
+        if not due:
+            self._look_no_sooner(self._first_due)  # the store tells of none before its time
         return bool(due)
 
     def _begin_parts(self, fresh: Sequence[Timeout], heard: float, until: float) -> list[Firing]:
