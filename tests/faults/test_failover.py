@@ -71,7 +71,7 @@ def test_orders_end_once_when_the_replica_takes_over_in_a_burst(
     upgrade(postgres.url)
     postgres.wait_for_replica()
     settings = {"adapters.sql.url": postgres.url}
-    worker = start(UNUSED, settings=settings)
+    worker = ready(start(UNUSED, settings=settings))
     in_the_midst(worker, *(f"{number}-before" for number in range(ORDERS)))
     postgres.fail_over()
     for _ in range(ORDERS):
@@ -92,7 +92,7 @@ def test_living_processes_go_on_from_what_a_replica_has_that_lags(
     """
     upgrade(postgres.url)
     settings = {"adapters.sql.url": postgres.url}
-    workers = [start(UNUSED, settings=settings) for _ in range(2)]
+    workers = [ready(start(UNUSED, settings=settings)) for _ in range(2)]
     orders = lag_and_fail_over(postgres, workers)
     for worker in workers:
         worker.end()
@@ -108,7 +108,7 @@ def test_living_processes_go_on_when_an_address_moves_to_a_replica(
     """
     upgrade(mysql.url)
     settings = {"adapters.sql.url": mysql.url}
-    workers = [start(UNUSED, settings=settings) for _ in range(2)]
+    workers = [ready(start(UNUSED, settings=settings)) for _ in range(2)]
     before = [f"{number}-before" for number in range(ORDERS)]
     in_the_midst(workers[0], *before)
     mysql.switch_over()
@@ -138,7 +138,7 @@ def test_runs_are_driven_again_when_a_replica_lacks_their_events(
         "engine.reconcile_every": "1s",
         "engine.reconcile_age": "1s",
     }
-    one, other = (start(file, settings=settings) for _ in range(2))
+    one, other = (ready(start(file, settings=settings)) for _ in range(2))
     for worker in (one, other):
         worker.tell("shut")
     postgres.lag()
@@ -151,6 +151,12 @@ def test_runs_are_driven_again_when_a_replica_lacks_their_events(
     other.settle()
     other.end()
     judge(file)
+
+
+def ready(worker: Worker) -> Worker:
+    """It serves: one that is still about to start when the server goes away ends with an error."""
+    worker.settle()
+    return worker
 
 
 def lag_and_fail_over(pair: Pair, workers: Sequence[Worker]) -> set[str]:

@@ -111,7 +111,7 @@ def test_workers_clock_is_told_to_nobody_when_none_is_given(
     all_open(store)
     store.complete(timeout.key)
     store.forget([timeout.run_id])
-    assert len({call.script for call in sent}) == 8, "all of them"
+    assert len({call.script for call in sent}) == 9, "all of them"
     assert {call.arguments[0] for call in sent} == {""}
 
 
@@ -249,7 +249,7 @@ def test_scripts_are_loaded_anew_when_the_server_has_lost_them(
     before = calls_of(client, "eval")
     assert len(all_due(store)) == 3
     assert len(all_due(store)) == 3
-    assert calls_of(client, "eval") - before == 1, "once, and from then on by its digest"
+    assert calls_of(client, "eval") - before == 2, "each once, and from then on by its digest"
 
 
 # -- buckets -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ __all__ = [
     "DUE",
     "FORGET",
     "NEXT",
+    "NOW",
     "PAGE",
     "PARK",
     "RESCHEDULE",
@@ -49,4 +50,5 @@ RESCHEDULE = _read("reschedule")
 FORGET = _read("forget")
 DUE = _read("due")
 NEXT = _read("next")
+NOW = _read("now")
 PAGE = _read("page")

@@ -57,6 +57,7 @@ from workflow_redis_timeout.scripts import (
     DUE,
     FORGET,
     NEXT,
+    NOW,
     PAGE,
     PARK,
     RESCHEDULE,
@@ -204,7 +205,7 @@ class RedisTimeoutStore(TimeoutStore):
     def list_soon(
         self, workflows: Sequence[str], *, within: timedelta, limit: int
     ) -> Sequence[Timeout]:
-        """As `list_valid`; how long until then is reckoned from each server's own present."""
+        """As `list_valid`; how long until then is told by each server once it has listed."""
         return [
             timeout_of(row).replace(delay=timedelta(0, 0, due_first(row)[0] - present))
             for row, present in self._due(workflows, within, limit)
@@ -213,14 +214,16 @@ class RedisTimeoutStore(TimeoutStore):
     def _due(
         self, workflows: Sequence[str], within: timedelta, limit: int
     ) -> Sequence[tuple[Row, int]]:
-        """What is due so soon, and what its server took for the present."""
+        """What is due so soon, and the present of its server."""
         doing = "looking for due timers"
         names = packed(list(dict.fromkeys(workflows)), doing)
         share = self._share(limit)
         while True:
-            call = self._everywhere(DUE, share, names, microseconds(within))
-            answers = self._caller.ask(call, doing=doing)
-            parts = [(rows_of(rows), present) for present, rows in answers]
+            calls = self._everywhere(DUE, share, names, microseconds(within))
+            answers = self._caller.ask([*calls, *self._everywhere(NOW)], doing=doing)
+            # asked behind: to list a thousand takes the server some milliseconds
+            listed, presents = answers[: len(calls)], answers[len(calls) :]
+            parts = [(rows_of(rows), now) for rows, now in zip(listed, presents, strict=True)]
             found = sorted(
                 ((row, present) for part, present in parts for row in part),
                 key=lambda each: due_first(each[0]),

@@ -142,8 +142,8 @@ class SqlTimeoutStore(TimeoutStore):
         until = later(self.database.now(), within)
         with self.database.reading("looking for timers that are due soon") as cursor:
             rows = self._agenda.due(cursor, workflows, limit, until)
-        now = from_microseconds(self.database.now())
         found = [timeout_of(row) for row in rows]
+        now = from_microseconds(self.database.now())
         return [timeout.replace(delay=timeout.due_at - now) for timeout in found]
 
     def list_timeouts(

@@ -1,5 +1,5 @@
--- ARGV: present, limit, {workflow, …}, microseconds. Answers the present, and rows, earliest first:
--- of what is due, or will be before so many microseconds have passed.
+-- ARGV: present, limit, {workflow, …}, microseconds. Answers rows, earliest first: of what is
+-- due, or will be before so many microseconds have passed.
 local present, limit = now(), tonumber(ARGV[2])
 local workflows = cmsgpack.unpack(ARGV[3])
 local last = later(present, tonumber(ARGV[4]))
@@ -36,7 +36,7 @@ while true do
     names[i], ends[i] = each[2], cmsgpack.pack(each[1], false)
   end
   local answer, orphans = rows(names, ends)
-  if #orphans == 0 then return {present, answer} end
+  if #orphans == 0 then return answer end
   -- they would stand at the head of the list for ever
   for _, place in ipairs(orphans) do redis.call('ZREM', due, found[place][3]) end
 end

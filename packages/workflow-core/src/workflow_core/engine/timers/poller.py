@@ -57,7 +57,7 @@ _SOON = 1_000  # timers listed at once that are due soon: no function waits for 
 _PART = 200  # runs looked up at once: the first functions wait for no more than that
 _BATCH = 500  # verdicts committed at once
 _FRESH = 0.05  # seconds between a run's look-up, or its timer's time, and its function's start
-_AHEAD = timedelta(milliseconds=50)  # runs are looked up so long before their timers are due
+_AHEAD = timedelta(milliseconds=40)  # runs are looked up so long before their timers are due
 _PATIENCE = 0.005  # seconds that what has answered waits for the next that is not due yet
 _LOOK_ANYWAY = 1.0  # seconds; other processes may have armed an earlier one
 _ROOM_AGAIN = 1.0  # seconds after which those at their limit are looked at again
@@ -219,8 +219,7 @@ class TimerPoller(Process):
 
         Then what was called is committed. Answers whether anything was done.
         """
-        until = math.inf
-        runs: set[str] = set()
+        until, runs = math.inf, set[str]()
         while self._core.clock.monotonic() <= until:
             due = self._list(names, is_first=not runs)
             heard = self._core.clock.monotonic()
@@ -242,18 +241,19 @@ class TimerPoller(Process):
     def _list(self, names: Sequence[str], *, is_first: bool) -> Sequence[Timeout]:
         more = len(self._calls)
         if is_first and self._ahead and self._first_due > self._core.clock.monotonic():
-            return self._timeouts.list_soon(names, within=self._ahead, limit=_SOON + more)
+            # twice as far: what is due right behind the first is to be ready too
+            return self._timeouts.list_soon(names, within=2 * self._ahead, limit=_SOON + more)
         return self._timeouts.list_valid(names, limit=_LOOK + more)
 
     def _at(self, timeout: Timeout, heard: float) -> float:
         """When it is due. Of what is listed as due, and by stores that tell of no other, now."""
-        return heard + max(_NOW, min(timeout.delay, self._ahead)).total_seconds()
+        return heard + max(_NOW, min(timeout.delay, 2 * self._ahead)).total_seconds()
 
     def _has_put_off(self, due: Sequence[Timeout]) -> bool:
         """All of these are in hand, and told again and again. Who took our role would call them."""
         self._settling.put_off(due, _STILL_IN_HAND)
         if not due:
-            self._look_no_sooner(self._first_due)  # the store tells of none before its time
+            self._look_no_sooner(self._first_due)
         return bool(due)
 
     def _begin_parts(self, fresh: Sequence[Timeout], heard: float, until: float) -> list[Firing]:

@@ -1,0 +1,2 @@
+-- ARGV: present. Answers it.
+return now()
