@@ -273,6 +273,18 @@ class CommitsAtOnce(MemoryRecordStore):
         yield _ThroughTransaction(self)
 
 
+class TellsAnotherStamp(MemoryRecordStore):
+    """In whole milliseconds, as another column has it."""
+
+    @contextmanager
+    def _transaction(self) -> Iterator[StoreTransaction]:
+        with self.database.begin() as connection:
+            transaction = self.join(connection)
+            told = property(lambda it: it.connection.stamped_at.replace(microsecond=0))
+            transaction.__class__ = type("Rounded", (type(transaction),), {"stamped_at": told})
+            yield transaction
+
+
 class AbortsWhenAWriteLoses(MemoryRecordStore):
     """As PostgreSQL does with a transaction in which a statement failed."""
 
@@ -401,6 +413,7 @@ NOTICED_BY: dict[type[MemoryRecordStore], str] = {
     AdoptsNoHistory: "test_adopted_run_is_just_as_it_was_told",
     TellsHistoriesBackwards: "test_histories_of_many_are_told_by_run_when_some_exist",
     ListsNothingOfTheOutboxThatIsHeld: "test_outbox_is_listed_whole_and_in_order_of_id",
+    TellsAnotherStamp: "test_transaction_reads_what_it_wrote_when_others_do_not",
     AbortsWhenAWriteLoses: "test_transaction_stays_usable_when_a_write_in_it_loses",
 }
 

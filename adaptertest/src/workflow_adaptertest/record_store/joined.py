@@ -31,6 +31,11 @@ class JoinedReadCases(RecordStoreCases):
                 assert unstamped([found[known.run_id], found[new.run_id]]) == [changed, new]
                 assert dict(look([])) == {}
             assert set(other.lookup_many(wanted)) == {known.run_id}
+            told = transaction.stamped_at
+        if told is not None:
+            stored = store.lookup(new.run_id)
+            stamps = {stored.created_at, stored.updated_at, store.lookup(known.run_id).entered_at}
+            assert stamps == {told}, "stamped_at is what the writes are stamped with"
 
     def test_transaction_finds_the_latest_run_when_it_began_or_ended_it(
         self, store: RecordStore, make: Samples

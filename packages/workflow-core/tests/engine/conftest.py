@@ -85,6 +85,10 @@ class ScriptedTransaction(MemoryTransaction):
         self.stored = False
         self._store = store
 
+    @property
+    def stamped_at(self) -> datetime | None:
+        return super().stamped_at if self._store.tells_stamps else None
+
     def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         self.stored = True
         self._store.script.calls["commit"] += 1
@@ -100,6 +104,8 @@ class ScriptedStore(MemoryRecordStore):
         self.script = Script()
         self.refuses: Callable[[Record], bool] = lambda record: False
         """Which records it will not keep, for good."""
+        self.tells_stamps = True
+        """Whether the engine learns how a record is stored that it commits."""
         self.loses_events = False
         """Whether what is filed for later is lost."""
         self.replica: Mapping[str, Record] | None = None

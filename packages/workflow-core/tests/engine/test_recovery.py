@@ -104,7 +104,8 @@ def test_crash_between_commit_and_ack_runs_nothing_again(
     cluster.streamer.script.fail("ack")
     run_id = cluster.engine.trigger(orders, "o", Order())
     cluster.driver.advance(5 * SECOND)
-    assert (cluster.record(run_id).version, cluster.streamer.acked) == (2, [])
+    done = 3 if cluster.joined else 2  # onward, though nothing more is received
+    assert (cluster.record(run_id).version, cluster.streamer.acked) == (done, [])
     cluster.kill(cluster.engine, "first")
     second = cluster.join("second")
     cluster.driver.serve(orders, engine=second.engine)
@@ -412,7 +413,8 @@ def test_stop_during_a_look_up_begins_nothing_more(
 ) -> None:
     """Seen to fail when the looked-up items were put back after the entrance was closed."""
     serving = cluster.driver.serve(orders)
-    run_ids = [cluster.engine.trigger(orders, f"o{n}", Order()) for n in range(5)]
+    client = cluster.client().engine
+    run_ids = [client.trigger(orders, f"o{n}", Order()) for n in range(5)]
 
     def stop(call: str) -> None:
         if call == "lookup_many":

@@ -33,6 +33,11 @@ class Order:
 OrderRun = Run[Order, Status]
 
 
+@pytest.fixture(autouse=True)
+def _asks_for_each_run(cluster: Cluster) -> None:
+    cluster.store.tells_stamps = False
+
+
 def an_order_workflow() -> Workflow[Order, Status]:
     orders = Workflow("order processor", Order, Status, ends=(Status.SHIPPED,))
 

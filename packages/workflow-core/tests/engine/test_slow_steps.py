@@ -312,7 +312,8 @@ def test_look_up_that_is_fresh_serves_many(cluster: Cluster) -> None:
     cluster.engine.trigger(orders, "quick", Order())
     cluster.driver.run()
     cluster.store.script.calls.clear()
-    cluster.engine.trigger_many(orders, [Trigger(f"o{n}", Order()) for n in range(100)])
+    client = cluster.client().engine
+    client.trigger_many(orders, [Trigger(f"o{n}", Order()) for n in range(100)])
     cluster.driver.run()
     assert cluster.store.script.calls["lookup_many"] == 1
 

@@ -290,6 +290,7 @@ def test_undecodable_data_is_a_failed_attempt_and_stays_as_it_is(
     run_id = cluster.engine.trigger(orders, "order-1", Order())
     table = cluster.records.runs.rows
     table[run_id] = table[run_id].replace(data=newer)
+    cluster.driver.advance(timedelta(seconds=1))
     cluster.driver.serve(orders)
     cluster.driver.run()
     record = cluster.record(run_id)
@@ -310,6 +311,7 @@ def test_failed_attempt_keeps_the_very_bytes(cluster: Cluster, is_async: bool) -
     run_id = cluster.engine.trigger(orders, "order-1", Order())
     table = cluster.records.runs.rows
     table[run_id] = table[run_id].replace(data=newer)
+    cluster.driver.advance(timedelta(seconds=1))
     cluster.driver.serve(orders)
     cluster.driver.run()
     assert cluster.record(run_id).data == newer
@@ -322,6 +324,7 @@ def test_unknown_fields_survive_a_step_of_older_code(cluster: Cluster) -> None:
     run_id = cluster.engine.trigger(orders, "order-1", Order())
     table = cluster.records.runs.rows
     table[run_id] = table[run_id].replace(data=b'{"total":1,"notes":[],"added":{"by":"newer"}}')
+    cluster.driver.advance(timedelta(seconds=1))
     cluster.driver.serve(orders)
     cluster.driver.run()
     record = cluster.record(run_id)

@@ -469,7 +469,7 @@ def test_doubled_delivery_makes_what_waits_suspect_too(
     serving = joined.driver.serve(orders)
     joined.driver.advance(SECOND)
     joined.store.script.fail("lookup_many")
-    run_id = joined.engine.trigger(orders, "one", Order(5))
+    run_id = joined.client().engine.trigger(orders, "one", Order(5))
     joined.driver.run()
     (item,) = serving._window.in_hand()
     ((receiver, delivery),) = item.receipts

@@ -7,7 +7,7 @@ Each mutant must be caught by some seed of a small budget; the unchanged engine 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,8 @@ from workflow_core.engine.holding import Holding
 from workflow_core.engine.in_hand import InHand
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.keeper import ShardDuty
-from workflow_core.engine.lane import Finished, Item
+from workflow_core.engine.lane import Finished, Item, Receipt
+from workflow_core.engine.outcomes import Outcomes
 from workflow_core.engine.publisher import Publisher
 from workflow_core.engine.reconciler import Reconciler
 from workflow_core.engine.relay import Relay
@@ -43,6 +44,7 @@ from workflow_core.testing.simulation import InvariantError, Simulation
 BUDGET = 800  # seeds; the rarest flaws, both of timers, show in some few of 800
 """Seeds; most mutants are caught by one of the first ten."""
 
+NOWHERE: Mapping[Item, Event] = {}
 Plant = Callable[[pytest.MonkeyPatch], None]
 MUTANTS: dict[str, Plant] = {}
 
@@ -58,19 +60,54 @@ def without_events(make: Callable[..., Write]) -> Callable[..., Write]:
 
 @mutant
 def acks_before_it_stores(patch: pytest.MonkeyPatch) -> None:
-    take, settle = Window.take_finished, Window.settle
+    commit, settle = Committer._commit, Window.settle
 
-    def settle_rest(window: Window, items: Iterable[Item]) -> None:
+    def settle_rest(
+        window: Window, items: Iterable[Item], onward: Mapping[Item, Event] = NOWHERE
+    ) -> None:
         held = window._in_hand._items
-        settle(window, [i for i in items if held.get(i.key) is i])
+        settle(window, [i for i in items if held.get(i.key) is i], onward)
 
-    def take_and_settle(window: Window, wait: timedelta) -> list[Finished]:
-        batch = take(window, wait)
-        settle_rest(window, [finished.item for finished in batch])
-        return batch
+    def settle_and_commit(committer: Committer, batch: Sequence[Finished]) -> None:
+        settle_rest(committer._window, [finished.item for finished in batch])
+        commit(committer, batch)
 
-    patch.setattr(Window, "take_finished", take_and_settle)
+    patch.setattr(Committer, "_commit", settle_and_commit)
     patch.setattr(Window, "settle", settle_rest)
+
+
+@mutant
+def goes_onward_whoever_reads_the_shard(patch: pytest.MonkeyPatch) -> None:
+    release = InHand.release
+
+    def release_to_anybody(
+        in_hand: InHand, item: Item, now: float, onward: Event | None = None
+    ) -> Item | None:
+        item.receiver = item.lane.receiver
+        return release(in_hand, item, now, onward)
+
+    patch.setattr(InHand, "release", release_to_anybody)
+
+
+@mutant
+def acks_what_has_gone_onward_and_is_not_done(patch: pytest.MonkeyPatch) -> None:
+    find, deliver = InHand.find, Item.deliver
+    onward: set[Item] = set()
+
+    def find_and_tell(in_hand: InHand, event: Event) -> Item | None:
+        known = find(in_hand, event)
+        if known is not None and not known.receipts:
+            onward.add(known)
+        return known
+
+    def ack_at_once(item: Item, receipt: Receipt) -> None:
+        if item in onward:
+            item.lane.to_ack.append(receipt)
+        else:
+            deliver(item, receipt)
+
+    patch.setattr(InHand, "find", find_and_tell)
+    patch.setattr(Item, "deliver", ack_at_once)
 
 
 @mutant
@@ -136,15 +173,22 @@ def reconciler_is_off(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def committer_drops_its_batch_when_the_store_is_unavailable(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Window, "give_back_finished", lambda window, batch: None)
+    patch.setattr(Outcomes, "give_back", lambda outcomes, batch: None)
 
 
 @mutant
 def committer_settles_its_batch_when_the_store_is_unavailable(patch: pytest.MonkeyPatch) -> None:
-    def settle(window: Window, batch: Sequence[Finished]) -> None:
-        window.settle([finished.item for finished in batch])
+    commit = Committer._commit
 
-    patch.setattr(Window, "give_back_finished", settle)
+    def commit_or_settle(committer: Committer, batch: Sequence[Finished]) -> None:
+        try:
+            commit(committer, batch)
+        except AdapterUnavailableError:
+            committer._window.settle([finished.item for finished in batch])
+            raise
+
+    patch.setattr(Outcomes, "give_back", lambda outcomes, batch: None)
+    patch.setattr(Committer, "_commit", commit_or_settle)
 
 
 @mutant
@@ -159,7 +203,7 @@ def window_forgets_what_it_has(patch: pytest.MonkeyPatch) -> None:
         item.event = event
         add(in_hand, item)
 
-    def release(in_hand: InHand, item: Item) -> None:
+    def release(in_hand: InHand, item: Item, *_: object) -> None:
         in_hand._items.pop(item.key, None)
 
     def forget(in_hand: InHand, items: Iterable[Item]) -> None:
@@ -180,7 +224,7 @@ def window_runs_versions_of_a_run_side_by_side(patch: pytest.MonkeyPatch) -> Non
         item.lane.in_hand += 1
         return True
 
-    def release(in_hand: InHand, item: Item) -> None:
+    def release(in_hand: InHand, item: Item, *_: object) -> None:
         in_hand._drop(item)
 
     def forget(in_hand: InHand, items: Iterable[Item]) -> None:
@@ -251,23 +295,23 @@ def writer_sends_events_before_it_stores(patch: pytest.MonkeyPatch) -> None:
 @mutant
 def committer_forgets_who_lost(patch: pytest.MonkeyPatch) -> None:
     """Settles nothing of a batch in which somebody lost a compare-and-swap."""
-    poll = Committer.poll
+    commit = Committer._commit
 
-    def hold_on(committer: Committer, wait: timedelta) -> bool:
+    def hold_on(committer: Committer, batch: Sequence[Finished]) -> None:
         window = committer._window
         settle = window.settle
 
-        def settle_winners(items: Iterable[Item]) -> None:
+        def settle_winners(items: Iterable[Item], onward: Mapping[Item, Event]) -> None:
             won = [i for i in items if _stands_after(committer, i)]
-            settle(won)
+            settle(won, onward)
 
-        window.settle = settle_winners  # type: ignore[method-assign]
+        window.settle = settle_winners  # type: ignore[method-assign, assignment]
         try:
-            return poll(committer, wait)
+            commit(committer, batch)
         finally:
             del window.settle
 
-    patch.setattr(Committer, "poll", hold_on)
+    patch.setattr(Committer, "_commit", hold_on)
 
 
 def _stands_after(committer: Committer, item: Item) -> bool:

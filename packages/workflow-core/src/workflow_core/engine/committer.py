@@ -8,22 +8,25 @@ from datetime import timedelta
 
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lane import Finished, Item
+from workflow_core.engine.onward import next_event
 from workflow_core.engine.process import Process
 from workflow_core.engine.telling import of_record, tell_pause
 from workflow_core.engine.transition import Failure
 from workflow_core.engine.window import Window
-from workflow_core.errors import VersionConflictError, WorkflowError
+from workflow_core.errors import AdapterUnavailableError, VersionConflictError, WorkflowError
+from workflow_core.model import Event
 from workflow_core.ports import RecordStore
 
 __all__ = ["Committer"]
 
 logger = logging.getLogger("workflow_core.engine")
 
+_NOW = timedelta(0)
 _REFUSED_AGAIN = 30.0  # seconds before an item whose very failure is refused is looked at again
 
 
 class Committer(Process):
-    """One per process, for all its lanes."""
+    """One per process, for all its lanes. `poll` by one thread, `commit_finished` by any."""
 
     name = "committer"
 
@@ -36,19 +39,37 @@ class Committer(Process):
     def poll(self, wait: timedelta) -> bool:
         """Commit one batch. When the store does not answer the outcomes are kept, not the steps."""
         self._drop_safety_copies()
-        batch = self._window.take_finished(wait)
-        if not batch:
-            return False
+        batch = self._window.outcomes.take(wait)
+        if batch:
+            self._commit(batch)
+            self._drop_safety_copies()
+        return bool(batch)
+
+    def commit_finished(self) -> None:
+        """By a worker: commit what is finished now. Where that fails it is left to `poll`."""
+        batch = self._window.outcomes.take(_NOW)
         try:
-            outcomes = self._journal.commit([finished.write for finished in batch])
+            if batch:
+                self._commit(batch)
+        except AdapterUnavailableError as error:
+            logger.debug("left to the committer: %s", error)
+
+    def _commit(self, batch: Sequence[Finished]) -> None:
+        try:
+            committed = self._journal.commit_told([finished.write for finished in batch])
         except BaseException:
-            self._window.give_back_finished(batch)
+            self._window.outcomes.give_back(batch)
+            self._window.doubt()
             raise
         settled: list[Item] = []
-        for finished, outcome in zip(batch, outcomes, strict=True):
+        onward: dict[Item, Event] = {}
+        for finished, outcome in zip(batch, committed.outcomes, strict=True):
             if outcome is None:
                 finished.item.lane.changed(finished.before, finished.write)
                 settled.append(finished.item)
+                following = next_event(finished, committed.at)
+                if following is not None:
+                    onward[finished.item] = following
             elif isinstance(outcome, VersionConflictError):
                 # Whoever moved the run on has filed the event of its new version.
                 logger.debug(
@@ -61,14 +82,13 @@ class Committer(Process):
             else:
                 self._refused(finished, outcome)
         self._obsolete_copies += [item.safety_copy for item in settled if item.safety_copy]
-        self._window.settle(settled)
-        self._drop_safety_copies()
-        return True
+        self._window.settle(settled, onward)
 
     def _drop_safety_copies(self) -> None:
-        if self._obsolete_copies:
-            self._store.delete_outbox_events(self._obsolete_copies)
-            self._obsolete_copies = []
+        copies = list(self._obsolete_copies)
+        if copies:
+            self._store.delete_outbox_events(copies)
+            del self._obsolete_copies[: len(copies)]
 
     def _refused(self, finished: Finished, outcome: WorkflowError) -> None:
         """The store will never keep this row: count it as a failed attempt, with the old data."""

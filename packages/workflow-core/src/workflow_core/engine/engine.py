@@ -20,6 +20,7 @@ from workflow_core.engine.client import Client
 from workflow_core.engine.core import Core
 from workflow_core.engine.crew import Crew
 from workflow_core.engine.embedding import flush_at_exit, leave_at_exit, made_elsewhere
+from workflow_core.engine.fresh import FreshRecords
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.ledger import check_transactional
 from workflow_core.engine.observed_ports import observed_adapters, observed_sources
@@ -114,7 +115,7 @@ class Engine(Client):
                 clock=clock,
                 identity=Identity(clock, entropy or random.Random()),
                 crew=crew,
-                journal=Journal(store, streamer, publisher, clerk, observing),
+                journal=Journal(store, streamer, publisher, FreshRecords(clock), clerk, observing),
                 publisher=publisher,
                 instance=adapters.context.instance,
                 connectors={**adapters.connectors, **connectors},

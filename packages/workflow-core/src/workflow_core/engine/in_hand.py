@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from workflow_core.engine.lane import Item
+from workflow_core.engine.onward import Settled
 from workflow_core.model import Event, Record
+from workflow_core.ports import Receiver
 
 __all__ = ["InHand"]
 
@@ -23,6 +25,7 @@ class InHand:
     def __init__(self) -> None:
         self._items: dict[tuple[str, int, int], Item] = {}
         self._lines: dict[str, deque[Item] | None] = {}  # by run, where one is in hand
+        self.settled = Settled()
 
     def find(self, event: Event) -> Item | None:
         """What is in hand of this very version."""
@@ -35,6 +38,13 @@ class InHand:
     def holds(self, item: Item) -> bool:
         """Whether it is in hand, and was not dropped."""
         return self._items.get(item.key) is item
+
+    def has_come_through(self, receiver: Receiver[Event]) -> bool:
+        """Whether any of it, or of what it has gone onward from, came from this receiver."""
+        return any(
+            item.receiver is receiver or any(source is receiver for source, _ in item.receipts)
+            for item in self._items.values()
+        )
 
     def all(self) -> list[Item]:
         """Everything."""
@@ -72,15 +82,25 @@ class InHand:
             self._drop(arrived)
         self._items[item.key] = item
 
-    def release(self, item: Item) -> Item | None:
-        """It is done with; answers the one that may begin now, if one stands in line."""
+    def release(self, item: Item, now: float, onward: Event | None = None) -> Item | None:
+        """It is done with; answers the one that may begin now.
+
+        That is who stands in line, or else what its run goes onward with.
+        """
         self._drop(item)
+        if not item.receipts:
+            self.settled.note(item.key, now)
         run_id = item.event.run_id
         line = self._lines[run_id]
         if line:
             return line.popleft()
         del self._lines[run_id]
-        return None
+        receiver = item.receiver
+        if onward is None or receiver is None or receiver is not item.lane.receiver:
+            return None
+        follower = Item(item.lane, onward, receiver, now)
+        self.add(follower)
+        return follower
 
     def let_pass(self, items: Iterable[Item]) -> list[Item]:
         """Instead of each that is ahead of its record, an older version that stands in line behind.

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
+from workflow_core.engine.fresh import FreshRecords
 from workflow_core.engine.gathering import Gathering
 from workflow_core.engine.observers import Observers
 from workflow_core.engine.publisher import HELD_FOR, Publisher
@@ -25,11 +27,23 @@ from workflow_core.errors import AdapterError, AdapterUnavailableError
 from workflow_core.model import Event, EventsPublished, OutboxEvent, Record
 from workflow_core.ports import EventStreamer, Outcome, RecordStore, StoreTransaction, Write
 
-__all__ = ["Journal"]
+__all__ = ["Committed", "Journal"]
 
 logger = logging.getLogger("workflow_core.engine")
 
 _NOW = timedelta(0)
+
+
+class Committed(NamedTuple):
+    """A batch that is durable.
+
+    Attributes:
+        outcomes: of each write, in order.
+        at: what the store has stamped them with; None: it does not tell.
+    """
+
+    outcomes: Sequence[Outcome]
+    at: datetime | None
 
 
 class Journal:
@@ -39,6 +53,7 @@ class Journal:
         store: where records live.
         streamer: how events travel, or None for a client that only writes.
         publisher: for events that are not published within the store's transaction.
+        fresh: keeps what is committed for those who would look it up at once.
         clerk: for timers, where there is a timeout store.
         observers: told what is published in the store's transactions.
     """
@@ -48,10 +63,12 @@ class Journal:
         store: RecordStore,
         streamer: EventStreamer | None,
         publisher: Publisher | None,
+        fresh: FreshRecords,
         clerk: TimerClerk | None = None,
         observers: Observers | None = None,
     ) -> None:
         self.clerk = clerk
+        self.fresh = fresh
         self._observers = observers
         self._store = store
         self._streamer = streamer
@@ -67,6 +84,7 @@ class Journal:
         """In a forked child: the relay that is told of delays works in the parent."""
         self.on_delayed = _nobody
         self.gathering.forked()
+        self.fresh.forked()
 
     @property
     def joined(self) -> bool:
@@ -85,21 +103,34 @@ class Journal:
         Raises:
             AdapterUnavailableError: nobody knows what was stored: commit the same writes again.
         """
-        if not writes:
-            return []
+        return self.commit_told(writes).outcomes if writes else []
+
+    def commit_told(self, writes: Sequence[Write]) -> Committed:
+        """As `commit`, and what else is known of it."""
+        try:
+            committed = self._commit(writes)
+        except BaseException:
+            self.fresh.doubt(writes)
+            raise
+        stored = [w for w, outcome in zip(writes, committed.outcomes, strict=True) if not outcome]
+        if committed.at is None:
+            self.fresh.forget(stored)
+        else:
+            self.fresh.keep(stored, committed.at)
+        self._announce(stored)
+        return committed
+
+    def _commit(self, writes: Sequence[Write]) -> Committed:
         timers = None if self.clerk is None else self.clerk.changes(writes)
         if timers is not None:
             writes = timers.writes
         if self.joined:
-            outcomes = self._commit_joined(writes, timers)
+            committed = self._commit_joined(writes, timers)
         else:
-            outcomes = self._commit_to_outbox(writes, timers)
+            committed = self._commit_to_outbox(writes, timers)
         if timers is not None:
-            timers.committed(outcomes)
-        self._announce(
-            [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None]
-        )
-        return outcomes
+            timers.committed(committed.outcomes)
+        return committed
 
     def store_within(self, transaction: StoreTransaction, write: Write) -> Outcome:
         """Store in a transaction of the engine's own that is about to be committed.
@@ -141,6 +172,7 @@ class Journal:
 
     def announce_within(self, write: Write, *, filed: bool) -> None:
         """What `store_within` stored is committed; `filed`: and other events in the outbox."""
+        self.fresh.forget([write])
         self._announce([write])
         if filed or not self.joined:
             self.on_delayed(_NOW)  # the relay's, and due at once
@@ -158,9 +190,7 @@ class Journal:
         self._store.add_outbox_events(events)
         self._tell_delays(events)
 
-    def _commit_joined(
-        self, writes: Sequence[Write], timers: TimerChanges | None
-    ) -> Sequence[Outcome]:
+    def _commit_joined(self, writes: Sequence[Write], timers: TimerChanges | None) -> Committed:
         try:
             return self._commit_beside(writes, timers)
         except AdapterUnavailableError:
@@ -170,9 +200,7 @@ class Journal:
             logger.error("the stream refuses an event for good, left to the relay: %s", error)
             return self._commit_to_outbox(writes, timers)
 
-    def _commit_beside(
-        self, writes: Sequence[Write], timers: TimerChanges | None
-    ) -> Sequence[Outcome]:
+    def _commit_beside(self, writes: Sequence[Write], timers: TimerChanges | None) -> Committed:
         assert self._streamer is not None
         with self._store.transaction() as transaction:
             outcomes = transaction.store_many([_with_delayed_events_only(w) for w in writes])
@@ -186,38 +214,35 @@ class Journal:
             ]
             if due:
                 self._streamer.send_within(transaction, due)
+            committed = Committed(outcomes, transaction.stamped_at)
         if self._observers is not None and due:
             self._observers.tell(EventsPublished(by="writer", count=len(due)))
-        return outcomes
+        return committed
 
-    def _commit_to_outbox(
-        self, writes: Sequence[Write], timers: TimerChanges | None
-    ) -> Sequence[Outcome]:
+    def _commit_to_outbox(self, writes: Sequence[Write], timers: TimerChanges | None) -> Committed:
         if self._publisher is None:
             return self._store_many(writes, timers)
         ticket = self._publisher.ticket()
         if not ticket.accepted:
             return self._store_many(writes, timers)
-        outcomes = self._store_many([_held(write) for write in writes], timers)
+        committed = self._store_many([_held(write) for write in writes], timers)
         due: list[Event] = [
             filed.event
-            for write, outcome in zip(writes, outcomes, strict=True)
+            for write, outcome in zip(writes, committed.outcomes, strict=True)
             if outcome is None
             for filed in write.events
             if filed.delay <= _NOW
         ]
         self._publisher.offer(due, ticket)
-        return outcomes
+        return committed
 
-    def _store_many(
-        self, writes: Sequence[Write], timers: TimerChanges | None
-    ) -> Sequence[Outcome]:
+    def _store_many(self, writes: Sequence[Write], timers: TimerChanges | None) -> Committed:
         if timers is None or not timers.joined:
-            return self._store.store_many(writes)
+            return Committed(self._store.store_many(writes), None)
         with self._store.transaction() as transaction:
             outcomes = transaction.store_many(writes)
             timers.write_within(transaction, outcomes)
-        return outcomes
+            return Committed(outcomes, transaction.stamped_at)
 
     def _tell_delays(self, events: Iterable[OutboxEvent]) -> None:
         shortest = min((filed.delay for filed in events if filed.delay > _NOW), default=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -41,16 +41,20 @@ class Item:
         "moved_on",
         "receipts",
         "received_at",
+        "receiver",
         "record",
         "safety_copy",
         "started_at",
         "timed_out",
     )
 
-    def __init__(self, lane: Lane, event: Event, receipt: Receipt, now: float) -> None:
+    def __init__(self, lane: Lane, event: Event, receiver: Receiver[Event], now: float) -> None:
         self.lane = lane
         self.event = event
+        self.receiver: Receiver[Event] | None = receiver
+        """Through which its shard is read; None: a durable copy drives it, and no shard waits."""
         self.receipts: tuple[Receipt, ...] = ()
+        """Of its event; none: it has gone onward here, and its event has not arrived yet."""
         self.received_at = now
         self.started_at = now
         self.behind_since: float | None = None
@@ -66,7 +70,6 @@ class Item:
         self.lost_transactions = 0
         self.counted: Record | None = None
         """The run as written before its body began, but for the attempt that this counted."""
-        self.deliver(receipt)
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -140,6 +143,8 @@ class Lane:
         self.slots = {s: 0 for s, step in self.steps.items() if step.at_most is not None}
         """How many bodies of a step that is limited over all processes may run in this one."""
         self.is_stopping = False
+        self.receiver: Receiver[Event] | None = None
+        """Through which runs may go onward; None: all wait for their events."""
         self.to_ack: list[Receipt] = []
 
     @property
@@ -155,6 +160,10 @@ class Lane:
             # of whichever pool that the status was in when the event was filed
             and (not event.target or names.is_steps_consumer(self.workflow.name, event.target))
         )
+
+    def may_go_onward(self, event: Event) -> bool:
+        """Whether its step may begin before the event arrives (`onward`)."""
+        return self.receiver is not None and self.is_for_us(event)
 
     def process_of(self, step: Step) -> str:
         """What metrics call the step."""
@@ -183,6 +192,10 @@ class Lane:
         most = min(step.concurrency, self.slots.get(step.status, step.concurrency))
         return most - self.running[step.status]
 
+    def is_quick(self, step: Step) -> bool:
+        """Whether its bodies are known to compute rather than to wait for something."""
+        return not step.is_async and self.pace.get(step.status, SLOW) < SLOW
+
     def could_begin(self) -> int:
         """How many bodies could begin at once with what waits."""
         return sum(
@@ -206,8 +219,15 @@ class Lane:
         self.running[item.event.status] += 1
         return Chunk(self, item.step, deque([item]), suspect=item)
 
-    def excess(self, step: Step, pace: Pace) -> list[tuple[Item, float]]:
-        """Of what waits for the step, what would wait too long, and for how many seconds."""
+    def excess(self, paces: Mapping[int, Pace]) -> list[tuple[Item, float]]:
+        """Of what waits for these statuses, what would wait too long, and for how many seconds."""
+        return [
+            each
+            for status, pace in paces.items()
+            for each in self._excess(self.steps[status], pace)
+        ]
+
+    def _excess(self, step: Step, pace: Pace) -> list[tuple[Item, float]]:
         queue = self.queues[step.status]
         turn = pace.body / step.concurrency
         soon = len(queue) if turn <= 0 else min(len(queue), int(LONGEST_WAIT / turn))
@@ -265,7 +285,11 @@ class Chunk:
     def waits(self, now: float) -> bool:
         """Whether its body seems to wait for something; a quick one may only wait for its turn."""
         age = self.body_age(now)
-        return age > FRESH or (age > SLOW and self.lane.pace.get(self.step.status, SLOW) >= SLOW)
+        return age > FRESH or (age > SLOW and not self.lane.is_quick(self.step))
+
+    def computes(self, now: float) -> bool:
+        """Whether its worker seems to be busy with quick bodies."""
+        return self.lane.is_quick(self.step) and self.body_age(now) <= FRESH
 
     def take(self) -> Iterator[Item]:
         """The pending items one by one, until none is left to this chunk."""

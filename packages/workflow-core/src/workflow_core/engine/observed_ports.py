@@ -43,7 +43,7 @@ Call = Callable[..., Any]
 
 NOT_TOLD = frozenset(
     {
-        *("capabilities", "transactions_at_once", "connection"),  # properties
+        *("capabilities", "transactions_at_once", "connection", "stamped_at"),  # properties
         *("close", "outbox_changed", "check_topics", "is_contention"),  # cost no round trip
         *("joins", "transaction", "join", "new_sender", "new_receiver"),  # below, each its own way
     }

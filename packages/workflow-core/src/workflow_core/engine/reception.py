@@ -17,6 +17,7 @@ from workflow_core.engine.process import Process
 from workflow_core.engine.receivers import ack_all
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.window import Window
+from workflow_core.errors import AdapterUnavailableError
 from workflow_core.model import Event, EventSkipped, Record, SkipReason
 from workflow_core.ports import Clock, Delivery, EventStreamer, Receiver, Shards
 
@@ -77,6 +78,13 @@ class Reception(Process):
 
     def poll(self, wait: timedelta) -> bool:
         """Ack what is done, then receive one batch."""
+        try:
+            return self._poll(wait)
+        except AdapterUnavailableError:
+            self._window.doubt()
+            raise
+
+    def _poll(self, wait: timedelta) -> bool:
         self._follow_shards()
         acked = self._ack()
         self._close_retired()
@@ -149,6 +157,8 @@ class Reception(Process):
                 self._retired.append(self._receiver)
             self._receiver = fresh
             self._reading = held
+        with self._window.lock:
+            self._lane.receiver = fresh
 
     def _receive(self, wait: timedelta) -> bool:
         self._listened = False

@@ -314,6 +314,7 @@ class Serving:
             window=self._window,
             store=core.store,
             journal=core.journal,
+            committer=self._committer,
             bodies=self._bodies,
             transactional=self._transactional,
             identity=core.identity,

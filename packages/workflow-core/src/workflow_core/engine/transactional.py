@@ -16,7 +16,7 @@ import logging
 
 from workflow_core.engine.execution import Execution
 from workflow_core.engine.journal import Journal
-from workflow_core.engine.lane import Item
+from workflow_core.engine.lane import Chunk, Item
 from workflow_core.engine.step_transaction import Slots, StepTransaction
 from workflow_core.engine.telling import of_record, tell_pause
 from workflow_core.engine.transition import Failure
@@ -43,7 +43,7 @@ class TransactionalSteps:
         self._clock = clock
         self._slots = Slots(store)
 
-    def run(self, item: Item, record: Record, *, last: bool) -> None:
+    def run(self, item: Item, record: Record, chunk: Chunk) -> None:
         """Run the body and hand its outcome on: committed, to be committed, or to be run again."""
         name = f"workflow {record.workflow!r}, run {record.run_id}: step {item.step.name}"
         transaction = StepTransaction(self._store, self._slots, self._clock, name)
@@ -66,7 +66,7 @@ class TransactionalSteps:
                 assert execution.error is not None
                 self._again(execution, execution.error)
             else:
-                self._window.finish(item, record, write, last=last)
+                self._window.finish(item, record, write, chunk=chunk)
 
     def _commit(self, execution: Execution, write: Write, transaction: StepTransaction) -> None:
         item = execution.item

@@ -52,9 +52,16 @@ class Waiting:
 
     # -- going ---------------------------------------------------------------------------------
 
-    def next_chunk(self, now: float, *, is_quiet: bool) -> Chunk | None:
-        """What is to be begun next. `is_quiet`: nothing is running."""
-        return self._next_suspect(now, is_quiet) or self._next_ordinary(now)
+    def next_chunk(self, now: float, *, is_quiet: bool, computes: bool) -> Chunk | None:
+        """What is to be begun next.
+
+        Args:
+            now: by the monotonic clock.
+            is_quiet: nothing is running.
+            computes: a worker is busy with quick bodies. A second one beside it would only fight it
+                for Python's lock, which makes each of them slower than both together are now.
+        """
+        return self._next_suspect(now, is_quiet) or self._next_ordinary(now, computes)
 
     def _next_suspect(self, now: float, is_quiet: bool) -> Chunk | None:
         item = self._quarantine.take(
@@ -65,13 +72,15 @@ class Waiting:
         )
         return None if item is None else item.lane.take_alone(item)
 
-    def _next_ordinary(self, now: float) -> Chunk | None:
+    def _next_ordinary(self, now: float, computes: bool) -> Chunk | None:
         if self._quarantine.keeps_back(now):
             return None
         for _ in range(len(self._turns)):
             self._turns.rotate(-1)
             lane, status = self._turns[-1]
             step = lane.steps[status]
+            if computes and lane.is_quick(step):
+                continue
             if lane.free(step) > 0 and lane.queues[status]:
                 self._quarantine.others_began()
                 return lane.take(step)

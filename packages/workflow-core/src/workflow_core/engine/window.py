@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
 from typing import TypeAlias
 
 from workflow_core.engine.executing import Executing
 from workflow_core.engine.in_hand import InHand
-from workflow_core.engine.lane import BATCH, FRESH, Chunk, Finished, Item, Lane, Receipt
+from workflow_core.engine.lane import FRESH, Chunk, Finished, Item, Lane, Receipt
+from workflow_core.engine.outcomes import Outcomes
 from workflow_core.engine.waiting import Waiting
 from workflow_core.model import Event, Record
 from workflow_core.ports import Clock, Delivery, Receiver, Write
@@ -36,10 +37,11 @@ from workflow_core.ports import Clock, Delivery, Receiver, Write
 __all__ = ["Window"]
 
 Items: TypeAlias = Iterable[Item]
+Onward: TypeAlias = Mapping[Item, Event]
 
 LANE_LIMIT = 2000  # items in hand per lane before it stops receiving
 LOOK_AGAIN = 0.25  # seconds between look-ups of a record that has not arrived
-FLUSH_AFTER = 0.02  # seconds a finished item may wait for others
+_NOWHERE: Onward = {}
 
 
 class Window:
@@ -53,13 +55,12 @@ class Window:
         self._clock = clock
         self.lock = threading.Lock()  # for the fields of its lanes too
         self._work = threading.Condition(self.lock)
-        self._done = threading.Condition(self.lock)
         self._room = threading.Condition(self.lock)
         self._in_hand = InHand()
         self._waiting = Waiting()
         self._chunks: set[Chunk] = set()
         self._executing = Executing()
-        self._finished: deque[Finished] = deque()
+        self.outcomes = Outcomes(self.lock, clock, self._chunks)
         self._idle_workers = 0
         self._closing = False
         self.on_crowded: Callable[[int], None] = lambda bodies: None
@@ -90,14 +91,15 @@ class Window:
             for delivery in deliveries:
                 receipt = (receiver, delivery)
                 event = delivery.event
-                if not lane.is_for_us(event):
+                if not lane.is_for_us(event) or self._in_hand.settled.take(event, now):
                     lane.to_ack.append(receipt)
                     continue
                 known = self._in_hand.find(event)
                 if known is not None:
                     known.deliver(receipt)
                     continue
-                item = Item(lane, event, receipt, now)
+                item = Item(lane, event, receiver, now)
+                item.deliver(receipt)
                 if self._in_hand.add(item):
                     self._waiting.add(item)
             self._work.notify()
@@ -122,9 +124,9 @@ class Window:
     def holds(self, receiver: Receiver[Event]) -> bool:
         """Whether anything in hand, or to be acked, came from this receiver."""
         with self.lock:
-            in_hand = [item.receipts for item in self._in_hand.all()]
-            to_ack = [lane.to_ack for lane in self._waiting.lanes]
-            return any(source is receiver for source, _ in chain(*in_hand, *to_ack))
+            to_ack = chain(*(lane.to_ack for lane in self._waiting.lanes))
+            mine = (source is receiver for source, _ in to_ack)
+            return self._in_hand.has_come_through(receiver) or any(mine)
 
     def crowded(self) -> bool:
         """Whether received work waits to be begun."""
@@ -139,7 +141,7 @@ class Window:
             for chunk in self._chunks:
                 if chunk.pending and chunk.body_age(now) > FRESH:
                     self._requeue(chunk.take_back())
-                    self._done.notify()
+                    self.outcomes.call()
             # More threads help only where bodies wait for something; else they fight for Python.
             waits = [chunk.waits(now) for chunk in self._chunks]
             more = self._waiting.could_begin() if all(waits) and not self._closing else 0
@@ -158,11 +160,7 @@ class Window:
         with self.lock:
             if lane.in_hand < LANE_LIMIT or self._closing:
                 return []
-            return [
-                entry
-                for status, pace in self._executing.paces(lane, now).items()
-                for entry in lane.excess(lane.steps[status], pace)
-            ]
+            return lane.excess(self._executing.paces(lane, now))
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -182,7 +180,11 @@ class Window:
             return None
         now = self._clock.monotonic()
         self._bring_back_postponed(now)
-        chunk = self._waiting.next_chunk(now, is_quiet=not (self._chunks or self._executing))
+        chunk = self._waiting.next_chunk(
+            now,
+            is_quiet=not (self._chunks or self._executing),
+            computes=any(chunk.computes(now) for chunk in self._chunks),
+        )
         if chunk is not None:
             self._chunks.add(chunk)
         return chunk
@@ -240,32 +242,45 @@ class Window:
         before: Record,
         write: Write,
         *,
-        last: bool = True,
+        chunk: Chunk | None = None,
         refused: bool = False,
     ) -> None:
-        """Its outcome is known; `last`: no other of its chunk will follow right away."""
+        """Its outcome is known; `chunk`: of this one, whose worker sees to it at its end."""
         with self.lock:
             self._ended(item)
-            self._finished.append(Finished(item, before, write, self._clock.monotonic(), refused))
-            waiting = len(self._finished)  # the first one starts the time that it waits for others
-            if last or waiting == 1 or waiting >= BATCH:
-                self._done.notify()
+            finished = Finished(item, before, write, self._clock.monotonic(), refused)
+            self.outcomes.add(finished, chunk)
 
     def _ended(self, item: Item) -> None:
         """Its body runs no more, if it ever did."""
         self._waiting.ended(item)
         self._executing.end(item, self._clock.monotonic())
 
-    def end_chunk(self, chunk: Chunk) -> None:
-        """The worker is through with it; async bodies may still be running."""
+    def end_chunk(self, chunk: Chunk) -> bool:
+        """The worker is through with it; async bodies may still be running.
+
+        Answers whether it is to commit what is finished, and then to `leave`: where that is little,
+        and nothing waits to be begun, no thread need be woken for it.
+        """
         with self.lock:
-            self._chunks.discard(chunk)
+            commits = self.outcomes.are_few and not self._waiting.could_begin()
+            if commits:
+                chunk.body_since = self._clock.monotonic()  # it takes its time like a body
+            else:
+                self._chunks.discard(chunk)
             if chunk.suspect is not None and chunk.suspect not in self._executing:
                 self._waiting.ended(chunk.suspect)
             if not chunk.step.is_async:
                 chunk.lane.running[chunk.step.status] -= 1
-            self._done.notify()
+            if self.outcomes and not commits:
+                self.outcomes.call()
             self._work.notify()
+            return commits
+
+    def leave(self, chunk: Chunk) -> None:
+        """What was finished with it is committed, or is the committer's again."""
+        with self.lock:
+            self._chunks.discard(chunk)
 
     def end_async(self, lane: Lane, status: int, count: int = 1) -> None:
         """So many async bodies, or items that were claimed for one, no longer run."""
@@ -301,39 +316,27 @@ class Window:
 
     # -- committer -----------------------------------------------------------------------------
 
-    def take_finished(self, wait: timedelta) -> list[Finished]:
-        """Outcomes to commit together: at most one per run. [] when none come within `wait`."""
+    def doubt(self) -> None:
+        """A server did not answer: it may be another one when it does, and deliver again."""
         with self.lock:
-            if not self._finished and wait:
-                self._done.wait(wait.total_seconds())
-            if wait and self._finished and self._more_come_soon():
-                rest = self._finished[0].since + FLUSH_AFTER - self._clock.monotonic()
-                if rest > 0:
-                    self._done.wait(rest)
-            return [self._finished.popleft() for _ in range(min(BATCH, len(self._finished)))]
+            self._in_hand.settled.forget()
 
-    def _more_come_soon(self) -> bool:
-        return len(self._finished) < BATCH and any(
-            chunk.pending and not chunk.step.is_async for chunk in self._chunks
-        )
+    def settle(self, items: Items, onward: Onward = _NOWHERE) -> None:
+        """Their outcome is committed, or there is nothing to do for them: they may be acked.
 
-    def give_back_finished(self, batch: Sequence[Finished]) -> None:
-        """The store did not answer: commit them again, before all others."""
+        `onward`: the events with which runs of them go onward, if they still may.
+        """
         with self.lock:
-            self._finished.extendleft(reversed(batch))
+            self._settle(items, _NOWHERE if self._closing else onward)
 
-    def settle(self, items: Items) -> None:
-        """Their outcome is committed, or there is nothing to do for them: they may be acked."""
-        with self.lock:
-            self._settle(items)
-
-    def _settle(self, items: Items) -> None:
+    def _settle(self, items: Items, onward: Onward = _NOWHERE) -> None:
+        now = self._clock.monotonic()
         for item in items:
             self._ended(item)
             if not self._in_hand.holds(item):  # a stop has dropped it: it comes again, and is stale
                 continue
             item.lane.to_ack.extend(item.receipts)
-            follower = self._in_hand.release(item)
+            follower = self._in_hand.release(item, now, onward.get(item))
             if follower is not None:
                 self._waiting.add(follower)
         self._room.notify_all()
@@ -364,7 +367,7 @@ class Window:
         """A durable copy drives the item now: what was delivered may be acked at once."""
         with self.lock:
             item.lane.to_ack.extend(item.receipts)
-            item.receipts = ()
+            item.receipts, item.receiver = (), None
 
     def next_due(self) -> float | None:
         """When time alone lets something begin, by the monotonic clock."""
@@ -378,8 +381,9 @@ class Window:
             dropped = [item for chunk in self._chunks for item in chunk.take_back()]
             dropped += self._waiting.close()
             self._in_hand.close(dropped)
-            for condition in (self._work, self._done, self._room):
-                condition.notify_all()
+            self._work.notify_all()
+            self._room.notify_all()
+            self.outcomes.call()
             return [item for item in dropped if item.counted is not None]
 
     def in_hand(self) -> list[Item]:
@@ -390,11 +394,7 @@ class Window:
     def wait_empty(self, timeout: timedelta) -> bool:
         """After `close_entrance`: wait until all that was begun is committed."""
         end = self._clock.monotonic() + timeout.total_seconds()
-        while True:
-            if not self.in_hand():
-                return True
-            rest = end - self._clock.monotonic()
-            if rest <= 0:
-                return False
-            with self.lock:
+        with self.lock:
+            while self._in_hand.all() and (rest := end - self._clock.monotonic()) > 0:
                 self._room.wait(min(rest, 0.05))
+            return not self._in_hand.all()

@@ -1,6 +1,7 @@
 """The worker: looks up what was received, runs the steps, and hands on their outcomes.
 
-It neither receives nor commits: while one thread waits for the store, another runs Python.
+While there is more to begin it does not commit: while one thread waits for the store, another runs
+Python. Where nothing waits it does, since to wake another thread would take longer than to write.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from workflow_core.engine.bodies import AsyncBodies
+from workflow_core.engine.committer import Committer
 from workflow_core.engine.deadlines import Deadlines
 from workflow_core.engine.execution import Execution
 from workflow_core.engine.journal import Journal
@@ -47,6 +49,7 @@ class Worker(Process):
         window: Window,
         store: RecordStore,
         journal: Journal,
+        committer: Committer,
         bodies: AsyncBodies,
         transactional: TransactionalSteps,
         identity: Identity,
@@ -57,6 +60,7 @@ class Worker(Process):
         self._window = window
         self._store = store
         self._journal = journal
+        self._committer = committer
         self._bodies = bodies
         self._transactional = transactional
         self._identity = identity
@@ -97,7 +101,12 @@ class Worker(Process):
             self._window.put_back(chunk.take_back())
             if chunk.step.is_async:
                 self._window.end_async(chunk.lane, chunk.step.status, claimed - chunk.started)
-            self._window.end_chunk(chunk)
+            commits = self._window.end_chunk(chunk)
+        if commits:
+            try:
+                self._committer.commit_finished()
+            finally:
+                self._window.leave(chunk)
         return True
 
     # -- looking up ----------------------------------------------------------------------------
@@ -105,8 +114,13 @@ class Worker(Process):
     def _look_up(self, chunk: Chunk) -> dict[Item, Record]:
         """Keep in the chunk what is to run; see to all else."""
         items = list(chunk.pending)
-        found = look_up(self._store, {i.event.run_id: i.event.version for i in items})
-        chunk.looked_up_at = self._clock.monotonic()
+        wanted = {item.event.run_id: item.event.version for item in items}
+        found, chunk.looked_up_at = self._journal.fresh.of(wanted)
+        unknown = {run: version for run, version in wanted.items() if run not in found}
+        if unknown:
+            found.update(look_up(self._store, unknown))
+            if len(unknown) == len(wanted):
+                chunk.looked_up_at = self._clock.monotonic()
         now = self._now_if_needed(chunk, found)
         ready: dict[Item, Record] = {}
         done: list[Item] = []
@@ -213,13 +227,13 @@ class Worker(Process):
             chunk.body_since = now
             self._in_body = item
             if chunk.step.transaction:
-                self._transactional.run(item, records[item], last=not chunk.pending)
+                self._transactional.run(item, records[item], chunk)
                 chunk.body_since = self._in_body = None
                 continue
             write = Execution(item, records[item]).run()
             chunk.body_since = self._in_body = None
             if self._window.returned(item):
-                self._window.finish(item, records[item], write, last=not chunk.pending)
+                self._window.finish(item, records[item], write, chunk=chunk)
 
     def _start_bodies(self, chunk: Chunk, records: Mapping[Item, Record]) -> None:
         """Begin them all side by side."""
@@ -233,7 +247,7 @@ class Worker(Process):
             body = execution.coroutine()
             if isinstance(body, Write):
                 if self._window.returned(item):
-                    self._window.finish(item, records[item], body)
+                    self._window.finish(item, records[item], body, chunk=chunk)
             else:
                 chunk.started += 1
                 item.body = body

@@ -111,6 +111,7 @@ class MemoryConnection:
     def __init__(self, database: MemoryDatabase) -> None:
         self.database = database
         self._is_open = True
+        self.stamped_at: datetime | None = None
         self._written: list[Record] = []
         self._runs: dict[str, Record] = {}
         self._live: dict[tuple[str, str], str | None] = {}
@@ -134,7 +135,7 @@ class MemoryConnection:
         """Write runs with their events; as `RecordStore.store_many`."""
         self.check_open()
         check_distinct(writes)
-        now = self.database.clock.now()
+        now = self.stamped_at = self.database.clock.now()
         return [self._store(write, now) for write in writes]
 
     def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:

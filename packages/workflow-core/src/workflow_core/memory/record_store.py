@@ -46,6 +46,11 @@ class MemoryTransaction(StoreTransaction):
         """As the port says."""
         return self.connection.store_many(writes)
 
+    @property
+    def stamped_at(self) -> datetime | None:
+        """As the port says."""
+        return self.connection.stamped_at
+
     def delete_outbox_events(self, ids: Sequence[str]) -> Sequence[str]:
         """As the port says."""
         return self.connection.delete_outbox_events(ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from workflow_core.errors import AdapterError, RunInProgressError, VersionConflictError
@@ -86,6 +86,15 @@ class StoreTransaction(ABC):
         """
 
     # -- may be overridden ---------------------------------------------------------------------
+
+    @property
+    def stamped_at(self) -> datetime | None:
+        """What the last `store_many` has stamped all its writes with, but for those kept before.
+
+        With it the engine knows a record as it is stored, and need not ask. Default: None, not
+        told.
+        """
+        return None
 
     def lock_many(self, run_ids: Sequence[str]) -> Mapping[str, Record]:
         """As `lookup_many`, but as last committed, and nobody else changes them until the end.

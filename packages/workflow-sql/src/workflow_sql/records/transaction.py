@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,6 +20,7 @@ from workflow_core.ports.record_store import check_distinct
 
 from workflow_sql.database import Database
 from workflow_sql.dialects import Cursor
+from workflow_sql.instants import from_microseconds
 from workflow_sql.records.reading import Reader
 from workflow_sql.records.writing import Writer
 
@@ -71,6 +73,11 @@ class SqlTransaction(StoreTransaction):
             with self.database.told("lending the transaction"):
                 self.database.dialect.lend(self.cursor)
         return self._connection
+
+    @property
+    def stamped_at(self) -> datetime:
+        """See `StoreTransaction.stamped_at`: one time for all of the transaction."""
+        return from_microseconds(self.now)
 
     def store_many(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """See `StoreTransaction.store_many`.
