@@ -44,7 +44,8 @@ def main() -> None:
             waited = measure.burst(engine, options.runs, name="waited", wait_for_each=True)
             print(f"burst     {waited.runs_per_second:,.0f} runs/s with a wait for each of them")
         rate = measure.triggers(engine, max(800, options.runs // 5), 8)
-        print(f"triggers  {rate:,.0f} /s from 8 threads, nobody serving")
+        bulk = measure.bulk_triggers(engine, options.runs)
+        print(f"triggers  {rate:,.0f} /s from 8 threads, {bulk:,.0f} /s in bulk, nobody serving")
         print(f"memory    {measure.peak_memory():,.0f} MB at most")
     for workers in options.workers if options.store in servers.NAMES else ():
         servers.tell_burst_of(servers.url_of(options.store), workers, options.runs)

@@ -106,6 +106,14 @@ def triggers(engine: Engine, runs: int, threads: int) -> float:
     return runs / (time.perf_counter() - begin)
 
 
+def bulk_triggers(engine: Engine, runs: int) -> float:
+    """Triggers per second, in one call."""
+    wanted = [Trigger(f"bulk {number}", Order(number)) for number in range(runs)]
+    begin = time.perf_counter()
+    engine.trigger_many(orders, wanted)
+    return runs / (time.perf_counter() - begin)
+
+
 def peak_memory() -> float:
     """Megabytes, of the process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

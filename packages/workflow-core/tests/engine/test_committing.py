@@ -207,6 +207,22 @@ def test_steps_that_wait_for_something_run_side_by_side(
     take(busy._window)
 
 
+def test_steps_with_a_transaction_run_side_by_side(joined: Cluster, serve: Serve) -> None:
+    """Their commits take longer than their bodies. Seen to fail when they counted as quick."""
+    flow = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))
+    flow.add_step(
+        Status.CREATED, lambda run: Status.SHIPPED, to=(Status.SHIPPED,), transaction=True
+    )
+    serving = serve(flow)
+    (lane,) = serving._lanes
+    lane.pace = {1: 0.0001}
+    joined.engine.trigger_many(flow, [Trigger(f"o{n}", Order()) for n in range(501)])
+    for _ in range(3):
+        receive(serving)
+    take(serving._window)
+    take(serving._window)
+
+
 def test_step_that_waits_runs_beside_a_quick_one(joined: Cluster, busy: Serving) -> None:
     """Seen to fail when nothing was begun beside a quick chunk."""
     (lane,) = busy._lanes

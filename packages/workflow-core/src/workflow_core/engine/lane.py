@@ -194,7 +194,8 @@ class Lane:
 
     def is_quick(self, step: Step) -> bool:
         """Whether its bodies are known to compute rather than to wait for something."""
-        return not step.is_async and self.pace.get(step.status, SLOW) < SLOW
+        waits = step.is_async or step.transaction
+        return not waits and self.pace.get(step.status, SLOW) < SLOW
 
     def could_begin(self) -> int:
         """How many bodies could begin at once with what waits."""
