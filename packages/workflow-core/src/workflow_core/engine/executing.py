@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from workflow_core.engine.lane import Item, Lane, Pace
+from workflow_core.ports import Clock
 
 __all__ = ["Executing"]
 
@@ -40,11 +41,11 @@ class Executing:
         item.started_at = now
         self._items.add(item)
 
-    def end(self, item: Item, now: float) -> None:
+    def end(self, item: Item, clock: Clock) -> None:
         """It runs no more, if it ever did."""
         if item in self._items:
             self._items.discard(item)
-            item.lane.learn(item.event.status, now - item.started_at)
+            item.lane.learn(item.event.status, clock.monotonic() - item.started_at)
 
     def longer_than(self, seconds: float, now: float) -> list[Item]:
         """What has been running for so long."""

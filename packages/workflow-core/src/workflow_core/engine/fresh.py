@@ -29,7 +29,8 @@ _LARGEST = 8_192  # bytes of data that are worth their memory
 
 
 class _Fresh(NamedTuple):
-    record: Record
+    write: Write
+    at: datetime
     since: float
 
 
@@ -68,7 +69,7 @@ class FreshRecords:
             for write in stored:
                 record = write.record
                 if _is_known(write) and record.write_id not in self._unsure:
-                    self._young[record.run_id] = _Fresh(as_stored(write, at), now)
+                    self._young[record.run_id] = _Fresh(write, at, now)
                 else:
                     self._forget(record.run_id)
 
@@ -93,10 +94,10 @@ class FreshRecords:
             fresh = young.get(run_id) or old.get(run_id)
             if (
                 fresh is not None
-                and fresh.record.version >= version
+                and fresh.write.record.version >= version
                 and now - fresh.since <= _USABLE
             ):
-                found[run_id] = fresh.record
+                found[run_id] = as_stored(fresh.write, fresh.at)
                 since = min(since, fresh.since)
         return found, since
 

@@ -254,7 +254,7 @@ class Window:
     def _ended(self, item: Item) -> None:
         """Its body runs no more, if it ever did."""
         self._waiting.ended(item)
-        self._executing.end(item, self._clock.monotonic())
+        self._executing.end(item, self._clock)
 
     def end_chunk(self, chunk: Chunk) -> bool:
         """The worker is through with it; async bodies may still be running.
