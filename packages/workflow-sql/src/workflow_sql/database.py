@@ -246,8 +246,7 @@ class Database(Closable):
         with self.told(doing):
             self._connections.end(connection, commit=True)
         if writing.wakes:
-            # committed is committed: whoever waits finds out a little later by itself
-            self.watch.refresh_quietly()
+            self.watch.stir()
         if writing.wakes or writing.tells:
             self._connections.tell()
 

@@ -43,11 +43,11 @@ class Pulse(Protocol):
 class Watch:
     """The latest marks of a database. Any thread.
 
-    Whoever commits events or changes of roles refreshes at once, which wakes all waiting calls of
-    this process. For the commits of other processes one thread looks, and only while somebody
-    waits. Where the pulse knows all, a look costs a few microseconds, and the marks are read only
-    when it has changed. Where it does not, each look reads them: often while there is news, seldom
-    at rest.
+    Whoever commits events or changes of roles stirs one of the calls that wait in this process, and
+    goes on. That one refreshes at once, which wakes all others. For the commits of other processes
+    one thread looks, and only while somebody waits. Where the pulse knows all, a look costs a few
+    microseconds, and the marks are read only when it has changed. Where it does not, each look
+    reads them: often while there is news, seldom at rest.
 
     Args:
         pulse: tells of commits.
@@ -76,6 +76,7 @@ class Watch:
         self._refreshing = threading.Lock()
         self._news = threading.Condition()
         self._waiting = 0
+        self._is_stirred = False
         self._attended_until = 0.0
         self._looks = 0
         self._thread: threading.Thread | None = None
@@ -121,6 +122,15 @@ class Watch:
         if timeout < _SHORT and not self._pulse.knows_all:
             self.refresh(anyway=True)
 
+    def stir(self) -> None:
+        """This process has committed something: one of the calls that wait is to look.
+
+        Whoever has committed goes on, and where nobody waits nobody looks.
+        """
+        with self._news:
+            self._is_stirred = True
+            self._news.notify()
+
     def wake(self) -> None:
         """Let all waiting calls look again."""
         with self._news:
@@ -128,12 +138,24 @@ class Watch:
 
     def wait(self, ready: Callable[[], bool], timeout: float) -> None:
         """Block until `ready` (asked at each change of the marks), or for `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while self._is_to_look(ready, end - time.monotonic()):
+            self.refresh_quietly()
+
+    def _is_to_look(self, ready: Callable[[], bool], timeout: float) -> bool:
+        """Wait; answers whether this process has committed something, and this call is to look."""
         with self._news:
             self._waiting += 1
             try:
                 if self._waiting == 1:
                     self._look_on()
-                self._news.wait_for(lambda: self._closed.is_set() or ready(), timeout)
+                self._news.wait_for(
+                    lambda: self._closed.is_set() or self._is_stirred or ready(), timeout
+                )
+                looks = self._is_stirred and not self._closed.is_set()
+                if looks:
+                    self._is_stirred = False
+                return looks
             finally:
                 self._waiting -= 1
 
