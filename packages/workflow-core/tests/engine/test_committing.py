@@ -14,6 +14,7 @@ from workflow_core.engine import Trigger
 from workflow_core.engine.lane import Chunk
 from workflow_core.engine.serving import Serving
 from workflow_core.engine.window import Window
+from workflow_core.errors import AdapterError
 from workflow_core.model import RunState
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def test_one_worker_at_a_time_is_busy_with_quick_steps(busy: Serving) -> None:
     assert window.claim(NOW) is None
     window.put_back(first.take_back())
     window.end_chunk(first)
+    window.leave(first)
     take(window)
 
 
@@ -232,3 +234,60 @@ def test_step_that_waits_runs_beside_a_quick_one(joined: Cluster, busy: Serving)
     joined.engine.trigger_many(lane.workflow, [waiting])
     receive(busy)
     assert take(busy._window).step.status == Status.PAID
+
+
+def test_another_worker_takes_over_when_a_look_up_hangs(joined: Cluster, busy: Serving) -> None:
+    """Seen to fail when only a body's age counted: quick steps waited for somebody's lock."""
+    take(busy._window)
+    joined.clock.advance(timedelta(milliseconds=60))
+    take(busy._window)
+
+
+def test_poll_that_fails_leaves_nothing_behind(joined: Cluster, serve: Serve) -> None:
+    """Seen to fail: a chunk that nobody was at any more stood there for good."""
+    flow = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))
+    flow.add_step(Status.CREATED, lambda run: Status.SHIPPED, to=(Status.SHIPPED,), concurrency=1)
+    serving = serve(flow)
+    client = joined.client().engine
+    run_ids = [client.trigger(flow, f"o{n}", Order()) for n in range(3)]
+    joined.store.script.fail("commit", "lookup_many")
+    joined.driver.advance(5 * SECOND)
+    assert not serving._window._chunks
+    joined.store.script.heal()
+    joined.driver.settle()
+    assert not serving._window._chunks
+    assert {joined.record(run_id).state for run_id in run_ids} == {RunState.COMPLETED}
+
+
+def test_commit_is_left_where_a_step_of_one_at_a_time_has_more_to_begin(
+    joined: Cluster, serve: Serve
+) -> None:
+    """Seen to fail when the chunk itself still counted as running: nothing seemed to wait."""
+    flow = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))
+    flow.add_step(Status.CREATED, lambda run: Status.SHIPPED, to=(Status.SHIPPED,), concurrency=1)
+    serving = serve(flow)
+    ids = joined.engine.trigger_many(flow, [Trigger(f"o{n}", Order()) for n in range(2)])
+    receive(serving)
+    (worker,) = serving._workers
+    worker.poll(NOW)
+    assert {joined.record(str(run_id)).version for run_id in ids} == {1}
+
+
+@pytest.mark.parametrize("error", [ValueError, AdapterError])
+def test_worker_goes_on_whatever_its_commit_raises(
+    joined: Cluster, serve: Serve, orders: Workflow[Order, Status], error: type[Exception]
+) -> None:
+    """The committer meets it too, and tells. Seen to fail: each worker in turn backed off."""
+    serving = serve(orders)
+    joined.engine.trigger(orders, "o", Order())
+    receive(serving)
+
+    def refuse(call: str) -> None:
+        if call == "commit":
+            raise error("no")
+
+    joined.store.script.before = refuse
+    (worker,) = serving._workers
+    assert worker.poll(NOW)
+    joined.store.script.heal()
+    joined.driver.run()

@@ -134,6 +134,15 @@ def test_event_of_a_later_version_is_asked_for(
     assert version_known(fresh, 3) is None
 
 
+def test_older_version_that_is_told_late_is_not_kept(
+    fresh: FreshRecords, clock: FakeClock, make: Callable[..., Write]
+) -> None:
+    """Two threads have committed. Seen to fail when the last to tell had its way."""
+    fresh.keep([make(3)], clock.now())
+    fresh.keep([make(2)], clock.now())
+    assert version_known(fresh) == 3
+
+
 def test_few_are_kept_however_many_are_committed(
     fresh: FreshRecords, clock: FakeClock, make: Callable[..., Write]
 ) -> None:

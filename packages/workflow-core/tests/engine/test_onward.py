@@ -95,7 +95,7 @@ def test_events_that_arrive_afterwards_are_acked_without_a_look_up(
     joined.driver.run()
     joined.streamer.deaf = lambda name: "pay o" in calls
     run_id = joined.engine.trigger(orders, "o", Order())
-    joined.driver.advance(SECOND)
+    joined.driver.advance(SECOND / 2)
     joined.store.script.calls.clear()
     joined.streamer.deaf = lambda name: False
     joined.driver.run()
@@ -115,7 +115,7 @@ def test_what_was_settled_long_ago_is_looked_up(
     joined.engine.trigger(orders, "o", Order())
     joined.driver.run()
     joined.store.script.calls.clear()
-    joined.driver.advance(6 * SECOND)
+    joined.driver.advance(2 * SECOND)
     joined.streamer.deaf = lambda name: False
     joined.driver.advance(SECOND)
     assert joined.store.script.calls["lookup_many"] > 0
@@ -139,7 +139,7 @@ def test_what_was_settled_is_looked_up_after_an_adapter_did_not_answer(
 
     script.before = fail_once
     joined.engine.trigger(orders, "o", Order())
-    joined.driver.advance(SECOND)
+    joined.driver.advance(SECOND / 2)
     joined.store.script.calls.clear()
     joined.streamer.deaf = lambda name: False
     joined.driver.advance(SECOND)
@@ -166,10 +166,14 @@ def test_run_waits_for_its_event_where_the_streamer_balances_its_members(
     assert calls == ["pay o", "pack o", "ship o"]
 
 
+@pytest.mark.parametrize("is_followed", [True, False])
 def test_run_does_not_go_onward_once_its_shard_is_let_go(
-    joined: Cluster, orders: Workflow[Order, Status], calls: list[str]
+    joined: Cluster, orders: Workflow[Order, Status], calls: list[str], is_followed: bool
 ) -> None:
-    """Another process may hold it by then. Seen to fail when it went on through any receiver."""
+    """Another process may hold it by then. Seen to fail when it went on through any receiver.
+
+    Nor before the reception has come to it: to open another receiver may take long.
+    """
     serving = joined.driver.serve(orders)
     joined.driver.run()
     (reception,) = serving._receptions
@@ -181,12 +185,14 @@ def test_run_does_not_go_onward_once_its_shard_is_let_go(
             let_go = True
             for index in range(1, reception._shards or 0):
                 reception.let_go(index)  # another receiver reads what is left
-            reception.poll(timedelta(0))
+            if is_followed:
+                reception.poll(timedelta(0))
 
     joined.store.script.after = stand_aside
     joined.streamer.deaf = lambda name: "pay o" in calls
     run_id = joined.engine.trigger(orders, "o", Order())
-    for process in [reception, *serving._workers, serving._committer] * 3:
+    reception.poll(timedelta(0))
+    for process in [*serving._workers, serving._committer] * 3:
         process.poll(timedelta(0))
     assert calls == ["pay o"]
     assert joined.record(run_id).version == 2
@@ -300,15 +306,65 @@ def test_stale_event_that_is_doubled_runs_nothing_again(
     assert calls == ["pay o", "pack o", "ship o"]
 
 
+def test_shard_is_kept_for_a_long_body_whose_event_has_not_arrived(joined: Cluster) -> None:
+    """Who gets the shard would be handed that event, and begin beside it. Seen to fail: the copy
+    that is made for safety after half a minute let the shard go."""
+    flow = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))
+    begun: list[str] = []
+
+    @flow.step(Status.CREATED)
+    def pay(run: OrderRun) -> Literal[Status.PAID]:
+        return Status.PAID
+
+    @flow.step(Status.PAID)
+    async def pack(run: OrderRun) -> Literal[Status.SHIPPED]:
+        begun.append(run.foreign_id)
+        await asyncio.sleep(100)
+        return Status.SHIPPED
+
+    serving = joined.driver.serve(flow)
+    joined.driver.run()
+    (reception,) = serving._receptions
+    shards = range(reception._shards or 0)
+    rows = joined.records.runs.rows
+    joined.streamer.deaf = lambda name: any(row.status == Status.PAID for row in rows.values())
+    joined.engine.trigger(flow, "o", Order())
+    joined.driver.run()
+    assert begun == ["o"]
+    for index in shards:
+        reception.let_go(index)
+    joined.driver.advance(50 * SECOND)
+    assert len(joined.rows()) == 1, "the copy"
+    assert not any(reception.is_free_of(index) for index in shards)
+    joined.driver.advance(60 * SECOND)
+    assert all(reception.is_free_of(index) for index in shards)
+
+
+@pytest.mark.parametrize(("runs", "goes_onward"), [(5, True), (1_500, False)])
+def test_runs_wait_for_their_events_where_much_is_in_hand(
+    joined: Cluster, orders: Workflow[Order, Status], runs: int, goes_onward: bool
+) -> None:
+    """Else a lane that is full stays so, until all who are in it are through: newcomers wait for
+    whole runs, and for ever behind runs that repeat. Seen to fail without a limit."""
+    serving = joined.driver.serve(orders)
+    joined.driver.run()
+    (reception,), (worker,) = serving._receptions, serving._workers
+    joined.engine.trigger_many(orders, [Trigger(f"o{n}", Order()) for n in range(runs)])
+    for process in [reception] * 3 + [worker, serving._committer]:
+        process.poll(timedelta(0))
+    versions = {item.event.version for item in serving._window.in_hand()}
+    assert versions == ({1, 2} if goes_onward else {1})
+
+
 def test_settled_keeps_so_many_and_no_more(make_event: Callable[[int], Event]) -> None:
     settled = Settled()
     for number in range(20_000):
         settled.note((f"r{number}", 2, 1), 0.0)
-    assert len(settled._since) == 16_384
+    assert len(settled._since) == 4_096
     assert not settled.take(make_event(0), 0.0)
-    assert settled.take(make_event(19_999), 1.0)
-    assert not settled.take(make_event(19_999), 1.0)
-    assert not settled.take(make_event(19_998), 5.1)
+    assert settled.take(make_event(19_999), 0.5)
+    assert not settled.take(make_event(19_999), 0.5)
+    assert not settled.take(make_event(19_998), 1.1)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from workflow_core.engine.process import Process
 from workflow_core.engine.telling import of_record, tell_pause
 from workflow_core.engine.transition import Failure
 from workflow_core.engine.window import Window
-from workflow_core.errors import AdapterUnavailableError, VersionConflictError, WorkflowError
+from workflow_core.errors import VersionConflictError, WorkflowError
 from workflow_core.model import Event
 from workflow_core.ports import RecordStore
 
@@ -51,7 +51,7 @@ class Committer(Process):
         try:
             if batch:
                 self._commit(batch)
-        except AdapterUnavailableError as error:
+        except Exception as error:  # it is given back: the committer meets it too, and tells
             logger.debug("left to the committer: %s", error)
 
     def _commit(self, batch: Sequence[Finished]) -> None:

@@ -67,11 +67,13 @@ class FreshRecords:
             if now - self._since > _USABLE or len(self._young) > _MOST:
                 self._old, self._young, self._since = self._young, {}, now
             for write in stored:
-                record = write.record
-                if _is_known(write) and record.write_id not in self._unsure:
-                    self._young[record.run_id] = _Fresh(write, at, now)
-                else:
-                    self._forget(record.run_id)
+                run_id, version = write.record.run_id, write.record.version
+                known = self._young.get(run_id) or self._old.get(run_id)
+                if known is not None and known.write.record.version > version:
+                    continue  # another thread's commit came after this one, and was told before
+                self._forget(run_id)
+                if _is_known(write) and write.record.write_id not in self._unsure:
+                    self._young[run_id] = _Fresh(write, at, now)
 
     def forget(self, stored: Sequence[Write]) -> None:
         """These were committed, nobody knows when: what was known of their runs is old."""

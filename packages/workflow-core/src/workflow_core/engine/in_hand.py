@@ -15,6 +15,8 @@ from workflow_core.ports import Receiver
 
 __all__ = ["InHand"]
 
+_CROWD = 1000  # items of a lane beyond which runs wait for their events, as newcomers do
+
 
 class InHand:
     """Each version of a run is here once, and of the versions of one run only the first may begin.
@@ -95,8 +97,10 @@ class InHand:
         if line:
             return line.popleft()
         del self._lines[run_id]
-        receiver = item.receiver
-        if onward is None or receiver is None or receiver is not item.lane.receiver:
+        receiver, lane = item.receiver, item.lane
+        if onward is None or receiver is None or receiver is not lane.receiver:
+            return None
+        if lane.in_hand >= _CROWD:
             return None
         follower = Item(item.lane, onward, receiver, now)
         self.add(follower)

@@ -265,6 +265,7 @@ class Chunk:
     lane: Lane
     step: Step
     pending: deque[Item]
+    claimed_at: float = 0.0
     looked_up_at: float = 0.0
     body_since: float | None = None
     """When the body now running began; None between bodies."""
@@ -290,7 +291,8 @@ class Chunk:
 
     def computes(self, now: float) -> bool:
         """Whether its worker seems to be busy with quick bodies."""
-        return self.lane.is_quick(self.step) and self.body_age(now) <= FRESH
+        since = max(self.body_since or 0.0, self.looked_up_at, self.claimed_at)
+        return self.lane.is_quick(self.step) and now - since <= FRESH
 
     def take(self) -> Iterator[Item]:
         """The pending items one by one, until none is left to this chunk."""

@@ -24,8 +24,8 @@ from workflow_core.model import Event, RunState
 __all__ = ["Settled", "next_event"]
 
 _NOW = timedelta(0)
-_MOST = 16_384  # events: a burst has so many behind those that are received
-_LONGEST = 5.0  # seconds; a server that has lost its last writes may deliver one again after it
+_MOST = 4_096  # events; more than one is behind only where much is in hand
+_LONGEST = 1.0  # seconds; a server that has lost its last writes may deliver one again after it
 
 
 def next_event(finished: Finished, at: datetime | None) -> Event | None:

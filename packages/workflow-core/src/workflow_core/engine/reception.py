@@ -107,6 +107,8 @@ class Reception(Process):
 
     def let_go(self, index: int) -> None:
         """Read this shard no more. Any thread."""
+        with self._window.lock:
+            self._lane.receiver = None  # nothing goes onward until it reads what is left
         with self._changed:
             self._held -= {index}
             self._changed.notify()

@@ -186,6 +186,7 @@ class Window:
             computes=any(chunk.computes(now) for chunk in self._chunks),
         )
         if chunk is not None:
+            chunk.claimed_at = now
             self._chunks.add(chunk)
         return chunk
 
@@ -257,30 +258,28 @@ class Window:
         self._executing.end(item, self._clock)
 
     def end_chunk(self, chunk: Chunk) -> bool:
-        """The worker is through with it; async bodies may still be running.
+        """All of it has begun, or is put back; async bodies may still be running.
 
-        Answers whether it is to commit what is finished, and then to `leave`: where that is little,
-        and nothing waits to be begun, no thread need be woken for it.
+        Answers whether its worker is to commit what is finished before it is to `leave`: where that
+        is little, and nothing waits to be begun, no thread need be woken for it.
         """
         with self.lock:
-            commits = self.outcomes.are_few and not self._waiting.could_begin()
-            if commits:
-                chunk.body_since = self._clock.monotonic()  # it takes its time like a body
-            else:
-                self._chunks.discard(chunk)
             if chunk.suspect is not None and chunk.suspect not in self._executing:
                 self._waiting.ended(chunk.suspect)
             if not chunk.step.is_async:
                 chunk.lane.running[chunk.step.status] -= 1
-            if self.outcomes and not commits:
-                self.outcomes.call()
+            commits = self.outcomes.are_few and not self._waiting.could_begin()
+            if commits:
+                chunk.body_since = self._clock.monotonic()  # it takes its time like a body
             self._work.notify()
             return commits
 
     def leave(self, chunk: Chunk) -> None:
-        """What was finished with it is committed, or is the committer's again."""
+        """The worker is through with it; what is finished and not committed is the committer's."""
         with self.lock:
             self._chunks.discard(chunk)
+            if self.outcomes:
+                self.outcomes.call()
 
     def end_async(self, lane: Lane, status: int, count: int = 1) -> None:
         """So many async bodies, or items that were claimed for one, no longer run."""
@@ -366,8 +365,9 @@ class Window:
     def let_ack(self, item: Item) -> None:
         """A durable copy drives the item now: what was delivered may be acked at once."""
         with self.lock:
-            item.lane.to_ack.extend(item.receipts)
-            item.receipts, item.receiver = (), None
+            if item.receipts:  # else its event has not arrived, and would begin it elsewhere
+                item.lane.to_ack.extend(item.receipts)
+                item.receipts, item.receiver = (), None
 
     def next_due(self) -> float | None:
         """When time alone lets something begin, by the monotonic clock."""

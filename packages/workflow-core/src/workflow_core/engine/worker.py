@@ -28,6 +28,7 @@ from workflow_core.engine.transactional import TransactionalSteps
 from workflow_core.engine.transition import Identity, file_again
 from workflow_core.engine.triage import Verdict, needs_time, triage, why_dropped
 from workflow_core.engine.window import Window
+from workflow_core.errors import AdapterUnavailableError
 from workflow_core.logs import About
 from workflow_core.model import EventSkipped, OutboxEvent, Record
 from workflow_core.ports import Clock, RecordStore, Write
@@ -86,6 +87,18 @@ class Worker(Process):
         chunk = self._window.claim(wait)
         if chunk is None:
             return False
+        try:
+            if self._work_off(chunk):
+                self._committer.commit_finished()
+        except AdapterUnavailableError:
+            self._window.doubt()
+            raise
+        finally:
+            self._window.leave(chunk)
+        return True
+
+    def _work_off(self, chunk: Chunk) -> bool:
+        """Look up and run; answers whether the worker itself is to commit."""
         claimed = len(chunk.pending)
         try:
             found = self._look_up(chunk)
@@ -102,12 +115,7 @@ class Worker(Process):
             if chunk.step.is_async:
                 self._window.end_async(chunk.lane, chunk.step.status, claimed - chunk.started)
             commits = self._window.end_chunk(chunk)
-        if commits:
-            try:
-                self._committer.commit_finished()
-            finally:
-                self._window.leave(chunk)
-        return True
+        return commits
 
     # -- looking up ----------------------------------------------------------------------------
 

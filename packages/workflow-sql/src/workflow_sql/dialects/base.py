@@ -210,6 +210,14 @@ class Dialect(ABC):
     ) -> list[bool]:
         """Insert each row unless it breaks a unique key; tells which were inserted, in order."""
 
+    def later(self, cursor: Cursor) -> Cursor:
+        """Takes statements whose answer nobody waits for, to be sent together with the commit.
+
+        Only within a transaction that this process ends, and outside of savepoints. Default: the
+        cursor itself, which sends them at once.
+        """
+        return cursor
+
     @abstractmethod
     def insert_new(
         self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]

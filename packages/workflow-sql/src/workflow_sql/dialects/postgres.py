@@ -23,6 +23,8 @@ from workflow_sql.dialects.postgres_line import (
     PostgresCursor,
     PostgresLine,
     awaited_cursor,
+    having_new_ids,
+    later,
 )
 from workflow_sql.dialects.postgres_statements import (
     appending,
@@ -222,12 +224,12 @@ class PostgresDialect(Dialect):
     def append(  # noqa: D102
         self, cursor: Cursor, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
     ) -> None:
-        try:
+        with having_new_ids():
             for sql, values, _ in appending(table, columns, rows):
                 cursor.execute(sql, values)
-        except psycopg.errors.UniqueViolation as error:
-            # this transaction came so late that its ids were closed: it needs new ones
-            raise psycopg.errors.SerializationFailure("an id was closed") from error
+
+    def later(self, cursor: Cursor) -> Cursor:  # noqa: D102
+        return later(cursor)
 
     def close_gap(self, cursor: Cursor, events: Table, gap: Gap, now: int) -> None:  # noqa: D102
         cursor.execute("set local lock_timeout = '50ms'")

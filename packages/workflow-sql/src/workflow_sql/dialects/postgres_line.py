@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Self
@@ -22,8 +23,15 @@ from workflow_sql.dialects.base import Row
 from workflow_sql.dialects.server_connections import ANSWER_GRACE, Line, Told
 from workflow_sql.settings import ConnectionSettings
 
-__all__ = ["CLOCK", "USUAL_PLANS", "PostgresCursor", "PostgresLine", "awaited_cursor"]
-
+__all__ = [
+    "CLOCK",
+    "USUAL_PLANS",
+    "PostgresCursor",
+    "PostgresLine",
+    "awaited_cursor",
+    "having_new_ids",
+    "later",
+]
 
 CLOCK = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 # which of the servers, and since when: a number, since how a time is written is the session's
@@ -34,6 +42,7 @@ NOW = f"select {CLOCK}, {_SERVER}"
 _PLANNERS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
 _OUR_PLANS = "; ".join(f"set local {planner} = off" for planner in _PLANNERS)
 USUAL_PLANS = "; ".join(f"set local {planner} = default" for planner in _PLANNERS)
+_CAN_PIPELINE = psycopg.Pipeline.is_supported()
 _DEFAULTS: dict[str, Any] = {
     "application_name": "workflow",
     "connect_timeout": 10,
@@ -104,6 +113,11 @@ class _Connection(psycopg.Connection[Any]):
     server = ""
     """Which one it leads to, as that said itself."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.unsent: list[tuple[str, Sequence[Any]]] = []
+        """Statements of the open transaction that go with its commit."""
+
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """As psycopg's. Raises OperationalError: no answer; the connection is closed."""
         return super().wait(
@@ -122,6 +136,57 @@ class _Connection(psycopg.Connection[Any]):
                 gen.close()
                 self.pgconn.finish()
                 raise psycopg.OperationalError("the server does not answer")
+
+
+class _Later:
+    """A cursor whose statements are sent together with the commit."""
+
+    rowcount = -1
+
+    def __init__(self, connection: _Connection) -> None:
+        self._unsent = connection.unsent
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        self._unsent.append((sql, parameters))
+
+    def executemany(self, sql: str, rows: Any) -> None:
+        self._unsent += [(sql, row) for row in rows]
+
+    def fetchone(self) -> Any:
+        raise psycopg.ProgrammingError("nobody waits for an answer")
+
+    fetchall = fetchone
+
+    def close(self) -> None:
+        """What is to be sent is still sent."""
+
+
+def later(cursor: Any) -> Any:
+    """See `Dialect.later`; a pooler is spared it."""
+    connection = cursor.connection
+    if isinstance(connection, _Connection) and not connection.is_pooled and _CAN_PIPELINE:
+        return _Later(connection)
+    return cursor
+
+
+@contextmanager
+def having_new_ids() -> Iterator[None]:
+    """A transaction that comes so late that its events' ids were closed needs new ones.
+
+    Raises:
+        SerializationFailure: it is to be begun anew.
+    """
+    try:
+        yield
+    except psycopg.errors.UniqueViolation as error:
+        raise psycopg.errors.SerializationFailure("an id was closed") from error
+
+
+def _taken_from(driver: psycopg.Connection[Any]) -> list[tuple[str, Sequence[Any]]]:
+    if not isinstance(driver, _Connection):
+        return []
+    unsent, driver.unsent[:] = list(driver.unsent), []
+    return unsent
 
 
 class PostgresLine(Line):
@@ -218,9 +283,17 @@ class PostgresLine(Line):
                 adapter="sql",
                 hint="Let the error pass, or use a savepoint around what may fail",
             )
-        driver.commit()
+        unsent = _taken_from(driver)
+        if not unsent:
+            driver.commit()
+            return
+        with having_new_ids(), driver.pipeline(), PostgresCursor(driver) as cursor:
+            for sql, values in unsent:
+                cursor.execute(sql, values)
+            cursor.execute("commit")
 
     def rollback(self, driver: psycopg.Connection[Any]) -> None:  # noqa: D102
+        _taken_from(driver)
         driver.rollback()
 
     def in_transaction(self, driver: psycopg.Connection[Any]) -> bool:  # noqa: D102

@@ -124,8 +124,8 @@ class SqlEventStreamer(EventStreamer):
             raise NotSupportedError(
                 "events of a caller's own transaction go to the outbox", adapter="sql"
             )
-        with transaction.part("publishing events", last=True) as cursor:
-            self._table.append(cursor, events, transaction.now)
+        with transaction.part("publishing events", last=True):
+            self._table.append(transaction.later, events, transaction.now)
         transaction.wakes = True
 
     def lag(self, topics: Sequence[str], name: str) -> timedelta | None:

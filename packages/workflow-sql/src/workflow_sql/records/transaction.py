@@ -32,6 +32,7 @@ class SqlTransaction(StoreTransaction):
 
     Attributes:
         cursor: the driver's, for adapters that write beside the store.
+        later: within a `part`: takes what may be sent together with the commit.
         now: the time of the transaction in microseconds.
         joined: whether it is a caller's.
         wakes: set where waiting calls are to look again after the commit.
@@ -53,6 +54,7 @@ class SqlTransaction(StoreTransaction):
         self.database = database
         self._connection = connection
         self.cursor = cursor
+        self.later = cursor
         self.now = now
         self.joined = joined_driver is not None
         self._is_lent = False
@@ -149,6 +151,7 @@ class SqlTransaction(StoreTransaction):
         errors = self.database.dialect.driver_errors
         self._begin()
         has_savepoint = self.joined or self._is_lent or (self._is_used and not last)
+        self.later = self.cursor if has_savepoint else self.database.dialect.later(self.cursor)
         try:
             if has_savepoint:
                 self.cursor.execute("savepoint workflow_part")
@@ -169,7 +172,9 @@ class SqlTransaction(StoreTransaction):
         """Store them; where one cannot be, halve until it is found, and store the others."""
         try:
             with self.part("storing records") as cursor:
-                return self._writer.store(cursor, writes, self.now, joined=self.joined)
+                return self._writer.store(
+                    cursor, writes, self.now, later=self.later, joined=self.joined
+                )
         except AdapterUnavailableError:
             raise
         except AdapterError as refusal:

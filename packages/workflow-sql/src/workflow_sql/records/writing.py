@@ -113,7 +113,13 @@ class Writer:
         )
 
     def store(
-        self, cursor: Cursor, writes: Sequence[Write], now: int, *, joined: bool = False
+        self,
+        cursor: Cursor,
+        writes: Sequence[Write],
+        now: int,
+        *,
+        later: Cursor,
+        joined: bool = False,
     ) -> list[Outcome]:
         """Store each write for itself; outcomes in order.
 
@@ -121,6 +127,7 @@ class Writer:
             cursor: of the transaction.
             writes: the batch.
             now: the transaction's time.
+            later: takes what may be sent together with the commit.
             joined: it is a caller's, which may see an older state of what others have committed.
 
         Raises the driver's errors, also for a value that it cannot take: of all the batch then
@@ -133,7 +140,7 @@ class Writer:
         lost = batch.lost()
         if lost:
             self._judge(batch, lost)
-        self._file_beside(cursor, batch.stored(), now)
+        self._file_beside(cursor, later, batch.stored(), now)
         return batch.outcomes
 
     def file_events(self, cursor: Cursor, rows: Sequence[Row]) -> None:
@@ -230,7 +237,9 @@ class Writer:
 
     # -- what comes with it --------------------------------------------------------------------
 
-    def _file_beside(self, cursor: Cursor, stored: Sequence[Write], now: int) -> None:
+    def _file_beside(
+        self, cursor: Cursor, later: Cursor, stored: Sequence[Write], now: int
+    ) -> None:
         filed = [outbox_row(event, now) for write in stored for event in write.events]
         if filed:
             self.file_events(cursor, filed)
@@ -238,7 +247,7 @@ class Writer:
         if self._history is not History.OFF and stored:
             kept = self._history is History.WITH_DATA
             self._dialect.insert_new(
-                cursor,
+                later,
                 self._history_table,
                 HISTORY,
                 [history_row(write.record, kept, now) for write in stored],
