@@ -438,7 +438,10 @@ def test_batch_reads_its_own_rows_alone_when_next_to_none_is_taken_to_be_live(
             before = rows_read(writing.cursor, table.name)
             with_key = [make.next(record, entered_version=2) for record in live[:200]]
             outcomes = store._writer.store(
-                writing.cursor, [Write(record=record) for record in with_key], 0
+                writing.cursor,
+                [Write(record=record) for record in with_key],
+                0,
+                later=writing.cursor,
             )
             reads = rows_read(writing.cursor, table.name) - before
     assert outcomes == [None] * 200

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from workflow_core.errors import AdapterError, InputError
 
 from workflow_sql.dialects.awaited import AwaitedCursor
-from workflow_sql.dialects.base import Row
+from workflow_sql.dialects.base import Cursor, Row
 from workflow_sql.dialects.server_connections import ANSWER_GRACE, Line, Told
 from workflow_sql.settings import ConnectionSettings
 
@@ -155,15 +155,16 @@ class _Later:
     def fetchone(self) -> Any:
         raise psycopg.ProgrammingError("nobody waits for an answer")
 
-    fetchall = fetchone
+    def fetchall(self) -> Sequence[Any]:
+        raise psycopg.ProgrammingError("nobody waits for an answer")
 
     def close(self) -> None:
         """What is to be sent is still sent."""
 
 
-def later(cursor: Any) -> Any:
+def later(cursor: Cursor) -> Cursor:
     """See `Dialect.later`; a pooler is spared it."""
-    connection = cursor.connection
+    connection = getattr(cursor, "connection", None)
     if isinstance(connection, _Connection) and not connection.is_pooled and _CAN_PIPELINE:
         return _Later(connection)
     return cursor
