@@ -252,6 +252,33 @@ def test_nothing_goes_onward_once_a_stop_has_begun(
     assert calls == ["pay o", "pack o", "ship o"]
 
 
+def test_status_with_timers_is_waited_for(joined: Cluster) -> None:
+    """Its reception may have yet to arm them. Seen to fail when the step began before."""
+    begun: list[str] = []
+    flow = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))
+    flow.add_step(Status.CREATED, lambda run: Status.PAID, to=(Status.PAID,))
+
+    @flow.step(Status.PAID)
+    def pack(run: OrderRun) -> Literal[Status.SHIPPED]:
+        begun.append(run.foreign_id)
+        return Status.SHIPPED
+
+    @flow.timeout(Status.PAID, after=SECOND)
+    def expire(run: OrderRun) -> Literal[Status.SHIPPED]:
+        return Status.SHIPPED
+
+    joined.driver.serve(flow)
+    joined.driver.run()
+    rows = joined.records.runs.rows
+    joined.streamer.deaf = lambda name: any(row.status == Status.PAID for row in rows.values())
+    joined.engine.trigger(flow, "o", Order())
+    joined.driver.run()
+    assert begun == []
+    joined.streamer.deaf = lambda name: False
+    joined.driver.run()
+    assert begun == ["o"]
+
+
 def test_delayed_event_is_waited_for(joined: Cluster) -> None:
     """Seen to fail when the delay was not looked at: all repeats at once."""
     flow = Workflow("orders", Order, Status, ends=(Status.SHIPPED,))

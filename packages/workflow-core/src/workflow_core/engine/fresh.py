@@ -6,7 +6,8 @@ meanwhile wins its compare-and-swap, now as then. On an idle server that is one 
 between two steps; in a burst a run goes on before its event has been read.
 
 What is unsure is left out: a store that does not tell its stamps, a commit whose first answer was
-lost, a next try that waits.
+lost, a next try that waits, and what was committed before this process began to read the run's
+shard, since who held that before may have gone on with it.
 """
 
 from __future__ import annotations
@@ -85,8 +86,15 @@ class FreshRecords:
         self._young.pop(run_id, None)
         self._old.pop(run_id, None)
 
-    def of(self, versions: Mapping[str, int]) -> tuple[dict[str, Record], float]:
-        """Which of these runs are known at this version or a later one, and since when at least."""
+    def of(
+        self, versions: Mapping[str, int], *, after: float = -1.0
+    ) -> tuple[dict[str, Record], float]:
+        """Which of these runs are known at this version or a later one, and since when at least.
+
+        Args:
+            versions: by run id.
+            after: what was not committed later than this is not known.
+        """
         now = since = self._clock.monotonic()
         found: dict[str, Record] = {}
         young, old = self._young, self._old
@@ -97,6 +105,7 @@ class FreshRecords:
             if (
                 fresh is not None
                 and fresh.write.record.version >= version
+                and fresh.since > after
                 and now - fresh.since <= _USABLE
             ):
                 found[run_id] = as_stored(fresh.write, fresh.at)

@@ -97,12 +97,12 @@ class InHand:
         if line:
             return line.popleft()
         del self._lines[run_id]
-        receiver, lane = item.receiver, item.lane
-        if onward is None or receiver is None or receiver is not lane.receiver:
+        lane, reading = item.lane, item.lane.reading
+        if onward is None or reading is None or item.receiver is not reading.receiver:
             return None
         if lane.in_hand >= _CROWD:
             return None
-        follower = Item(item.lane, onward, receiver, now)
+        follower = Item(lane, onward, reading.receiver, now)
         self.add(follower)
         return follower
 

@@ -17,7 +17,7 @@ from workflow_core.engine.transition import AutoResume, Identity, Transition
 from workflow_core.model import AttemptFailed, Event, EventKind, Record, WorkKind, names
 from workflow_core.ports import Delivery, Receiver, Write
 
-__all__ = ["BATCH", "FRESH", "Chunk", "Finished", "Item", "Lane", "Pace", "Receipt"]
+__all__ = ["BATCH", "FRESH", "Chunk", "Finished", "Item", "Lane", "Pace", "Reading", "Receipt"]
 
 Receipt: TypeAlias = tuple[Receiver[Event], Delivery[Event]]
 
@@ -107,6 +107,19 @@ class Item:
         return f"{self.lane.workflow.name}: step {self.step.name} of run {self.event.run_id}"
 
 
+class Reading(NamedTuple):
+    """How a lane's shards are read.
+
+    Attributes:
+        receiver: through which.
+        since: when that began, by the monotonic clock: by then all who held one of the shards had
+            finished what they had begun, and nobody else has begun anything since.
+    """
+
+    receiver: Receiver[Event]
+    since: float
+
+
 class Lane:
     """What this process has in hand for one pool of a workflow, by status.
 
@@ -129,8 +142,8 @@ class Lane:
         self.steps = {s: step for s, step in workflow.steps.items() if pool.has(workflow, s)}
         if observers is not None:
             self.steps = {s: observed(observers, workflow, it) for s, it in self.steps.items()}
-        timed = {it.status for it in workflow.timeouts if pool.has(workflow, it.status)}
-        self.statuses = sorted(timed.union(self.steps))
+        self._timed = {it.status for it in workflow.timeouts if pool.has(workflow, it.status)}
+        self.statuses = sorted(self._timed.union(self.steps))
         """Those that it reads: of a timer without a step too, to arm it."""
         self.topics = [names.status_topic(workflow.name, status) for status in self.statuses]
         self.transition = Transition(workflow, self.name, identity, auto_resume)
@@ -143,8 +156,8 @@ class Lane:
         self.slots = {s: 0 for s, step in self.steps.items() if step.at_most is not None}
         """How many bodies of a step that is limited over all processes may run in this one."""
         self.is_stopping = False
-        self.receiver: Receiver[Event] | None = None
-        """Through which runs may go onward; None: all wait for their events."""
+        self.reading: Reading | None = None
+        """Of shards that are roles; None: of others, or about to change."""
         self.to_ack: list[Receipt] = []
 
     @property
@@ -163,7 +176,8 @@ class Lane:
 
     def may_go_onward(self, event: Event) -> bool:
         """Whether its step may begin before the event arrives (`onward`)."""
-        return self.receiver is not None and self.is_for_us(event)
+        waits = self.reading is None or event.status in self._timed
+        return not waits and self.is_for_us(event)
 
     def process_of(self, step: Step) -> str:
         """What metrics call the step."""

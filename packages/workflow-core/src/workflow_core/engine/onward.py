@@ -9,7 +9,7 @@ A run goes onward where nothing but its step has to be done:
 
 - in the same lane, through the receiver that still reads its shard: another process that holds the
   shard would work on the run side by side with this one;
-- due now;
+- due now, and to a status without timers, which its reception may have yet to arm;
 - where the streamer's shards are roles: of a stream that balances its members itself nobody here
   knows who reads the next topic's part.
 """

@@ -10,7 +10,7 @@ from functools import partial
 
 from workflow_core.engine.holding import Holding
 from workflow_core.engine.journal import Journal
-from workflow_core.engine.lane import BATCH, Lane
+from workflow_core.engine.lane import BATCH, Lane, Reading
 from workflow_core.engine.listening import Listening
 from workflow_core.engine.observers import Observers
 from workflow_core.engine.process import Process
@@ -71,6 +71,7 @@ class Reception(Process):
         self._receiver: Receiver[Event] | None = None
         self._reading: frozenset[int] = frozenset()
         self._retired: list[Receiver[Event]] = []
+        self._clock = clock
         self._held: frozenset[int] = frozenset()
         self._changed = threading.Condition()
         self._listened = False  # at its last poll, and there was nothing
@@ -108,7 +109,7 @@ class Reception(Process):
     def let_go(self, index: int) -> None:
         """Read this shard no more. Any thread."""
         with self._window.lock:
-            self._lane.receiver = None  # nothing goes onward until it reads what is left
+            self._lane.reading = None  # nothing goes onward until it reads what is left
         with self._changed:
             self._held -= {index}
             self._changed.notify()
@@ -160,7 +161,8 @@ class Reception(Process):
             self._receiver = fresh
             self._reading = held
         with self._window.lock:
-            self._lane.receiver = fresh
+            since = self._clock.monotonic()
+            self._lane.reading = Reading(fresh, since) if fresh is not None else None
 
     def _receive(self, wait: timedelta) -> bool:
         self._listened = False

@@ -19,7 +19,7 @@ from workflow_core.engine.deadlines import Deadlines
 from workflow_core.engine.execution import Execution
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.lag import LagWatch
-from workflow_core.engine.lane import FRESH, Chunk, Item
+from workflow_core.engine.lane import FRESH, Chunk, Item, Lane
 from workflow_core.engine.lookups import look_up
 from workflow_core.engine.process import Process
 from workflow_core.engine.suspects import Suspects, withdraw
@@ -123,7 +123,7 @@ class Worker(Process):
         """Keep in the chunk what is to run; see to all else."""
         items = list(chunk.pending)
         wanted = {item.event.run_id: item.event.version for item in items}
-        found, chunk.looked_up_at = self._journal.fresh.of(wanted)
+        found, chunk.looked_up_at = self._known(chunk.lane, items)
         unknown = {run: version for run, version in wanted.items() if run not in found}
         if unknown:
             found.update(look_up(self._store, unknown))
@@ -159,6 +159,14 @@ class Worker(Process):
         later = [item for item in behind if item not in given_up]
         self._window.looked_up(chunk, ready, [*done, *given_up], later)
         return ready
+
+    def _known(self, lane: Lane, items: Sequence[Item]) -> tuple[dict[str, Record], float]:
+        """What was committed here a moment ago, and since then by nobody else; and since when."""
+        reading = lane.reading
+        if reading is None:
+            return {}, self._clock.monotonic()
+        own = {i.event.run_id: i.event.version for i in items if i.receiver is reading.receiver}
+        return self._journal.fresh.of(own, after=reading.since)
 
     def _tell_skipped(
         self, chunk: Chunk, items: Sequence[Item], found: Mapping[str, Record]
