@@ -16,12 +16,11 @@ import pytest
 from workflow_core.definition import Step
 from workflow_core.engine.committer import Committer
 from workflow_core.engine.executing import Executing
-from workflow_core.engine.fresh import FreshRecords
 from workflow_core.engine.holding import Holding
 from workflow_core.engine.in_hand import InHand
 from workflow_core.engine.journal import Journal
 from workflow_core.engine.keeper import ShardDuty
-from workflow_core.engine.lane import Finished, Item, Lane, Reading, Receipt
+from workflow_core.engine.lane import Finished, Item, Receipt
 from workflow_core.engine.outcomes import Outcomes
 from workflow_core.engine.publisher import Publisher
 from workflow_core.engine.reconciler import Reconciler
@@ -75,35 +74,6 @@ def acks_before_it_stores(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Committer, "_commit", settle_and_commit)
     patch.setattr(Window, "settle", settle_rest)
-
-
-@mutant
-def goes_onward_whoever_reads_the_shard(patch: pytest.MonkeyPatch) -> None:
-    release = InHand.release
-
-    def release_to_anybody(
-        in_hand: InHand, item: Item, now: float, onward: Event | None = None
-    ) -> Item | None:
-        lane, reading = item.lane, item.lane.reading
-        if item.receiver is not None:
-            lane.reading = Reading(item.receiver, 0.0)
-        try:
-            return release(in_hand, item, now, onward)
-        finally:
-            lane.reading = reading
-
-    patch.setattr(Lane, "may_go_onward", lambda lane, event: lane.is_for_us(event))
-    patch.setattr(InHand, "release", release_to_anybody)
-
-
-@mutant
-def believes_what_it_committed_before_it_read_the_shard(patch: pytest.MonkeyPatch) -> None:
-    of = FreshRecords.of
-
-    def of_any_time(fresh: FreshRecords, versions: Mapping[str, int], **_: float) -> Any:
-        return of(fresh, versions)
-
-    patch.setattr(FreshRecords, "of", of_any_time)
 
 
 @mutant

@@ -237,10 +237,9 @@ def test_chance_from_elsewhere_is_told() -> None:
         stories[0] += 1
 
     def moody(run: Run) -> str:
-        receipt = charge(run)
-        if stories[0] % 2 and run.attempt == 1:
+        if stories[0] % 2:  # the replay of one that failed is never in the same mood
             raise ConnectionError
-        return receipt
+        return charge(run)
 
     shop.gateway.begin = begin_another  # type: ignore[method-assign]
     shop.gateway.charge = moody  # type: ignore[method-assign]
