@@ -61,7 +61,7 @@ def wait_for(watch: Watch) -> Iterator[Wait]:
             waits.set()
             return watch.marks.events >= events
 
-        thread = threading.Thread(target=lambda: watch.wait(is_there, LIMIT), name=name)
+        thread = threading.Thread(target=lambda: watch.wait(is_there, 10 * LIMIT), name=name)
         thread.start()
         threads.append(thread)
         assert waits.wait(LIMIT)
@@ -119,3 +119,24 @@ def test_wait_goes_on_where_a_look_finds_nothing_for_it(
     watch.stir()
     thread.join(LIMIT)
     assert not thread.is_alive()
+
+
+def test_stirred_is_a_call_and_not_the_thread_that_looks_besides(
+    table: Table, watch: Watch, wait_for: Wait
+) -> None:
+    """Seen to fail when both waited for the same word: it went to who had waited longest."""
+    waits = threading.Event()
+
+    def never() -> bool:
+        waits.set()
+        return False
+
+    short = threading.Thread(target=lambda: watch.wait(never, 0.3))
+    short.start()  # as the roles do: it begins before the thread, and ends before the receiver
+    assert waits.wait(LIMIT)
+    receiver = wait_for("receiver", 1)
+    short.join(LIMIT)
+    table.events = 1
+    watch.stir()
+    receiver.join(LIMIT)
+    assert not receiver.is_alive()

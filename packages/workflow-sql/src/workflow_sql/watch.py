@@ -74,7 +74,9 @@ class Watch:
         self.marks = Marks(0, 0)
         self._seen: Hashable = None
         self._refreshing = threading.Lock()
-        self._news = threading.Condition()
+        lock = threading.RLock()
+        self._news = threading.Condition(lock)  # for the calls that wait
+        self._looking = threading.Condition(lock)  # for the thread
         self._waiting = 0
         self._is_stirred = False
         self._attended_until = 0.0
@@ -135,6 +137,7 @@ class Watch:
         """Let all waiting calls look again."""
         with self._news:
             self._news.notify_all()
+            self._looking.notify_all()
 
     def wait(self, ready: Callable[[], bool], timeout: float) -> None:
         """Block until `ready` (asked at each change of the marks), or for `timeout` seconds."""
@@ -191,7 +194,7 @@ class Watch:
             )
             self._thread.start()
         else:
-            self._news.notify_all()
+            self._looking.notify_all()
 
     def _is_watched(self) -> bool:
         return self._closed.is_set() or self._waiting > 0 or time.monotonic() < self._attended_until
@@ -214,13 +217,13 @@ class Watch:
             if pause <= _NAP:
                 time.sleep(pause)
             with self._news:
-                if pause > _NAP and self._news.wait_for(partial(self._is_over, seen), pause):
+                if pause > _NAP and self._looking.wait_for(partial(self._is_over, seen), pause):
                     # This process has looked itself just now. To look at once as well would stand
                     # in the way of who reads that news; but there may be more of it soon.
                     if self._closed.is_set():
                         return
                     continue
-                self._news.wait_for(self._is_watched)
+                self._looking.wait_for(self._is_watched)
             if self._closed.is_set():
                 return
             if self._pulse.knows_all:
