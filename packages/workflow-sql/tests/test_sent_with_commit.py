@@ -130,6 +130,32 @@ def test_what_users_do_in_a_transaction_comes_after_what_was_stored_before(
         assert connection.exec_driver_sql(f"select count(*) from {table}").scalar() == 1
 
 
+def test_what_was_stored_before_a_transaction_is_lent_is_there_for_its_user(
+    database: Database, store: SqlRecordStore, make: Any
+) -> None:
+    """Seen to fail where it was still to be sent."""
+    with store.transaction() as transaction:
+        transaction.store_many([Write(record=make.record())])
+        table = database.tables.history.fullname
+        found = transaction.connection.exec_driver_sql(f"select count(*) from {table}")
+        assert found.scalar() == 1
+
+
+def test_what_is_unsent_of_a_transaction_that_somebody_ended_is_sent_by_no_other(
+    database: Database, store: SqlRecordStore, make: Any
+) -> None:
+    """Seen to fail where the next transaction of the connection sent it."""
+    for _ in range(10):  # each connection of the pool
+        with suppress(ZeroDivisionError), store.transaction() as transaction:
+            transaction.store_many([Write(record=make.record())])
+            transaction.cursor.execute("rollback")
+            raise ZeroDivisionError
+    for _ in range(10):
+        with store.transaction() as transaction:
+            transaction.store_many([Write(record=make.record())])
+    assert count(database, "history") == 10
+
+
 def test_closed_id_is_contention_where_it_is_met_with_the_commit(
     database: Database, store: SqlRecordStore, streamer: SqlEventStreamer, make: Any
 ) -> None:

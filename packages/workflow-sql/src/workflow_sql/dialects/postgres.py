@@ -25,6 +25,7 @@ from workflow_sql.dialects.postgres_line import (
     awaited_cursor,
     having_new_ids,
     later,
+    send_now,
 )
 from workflow_sql.dialects.postgres_statements import (
     appending,
@@ -191,6 +192,8 @@ class PostgresDialect(Dialect):
         return PostgresCursor(connection) if isinstance(connection, psycopg.Connection) else None
 
     def lend(self, cursor: Cursor) -> None:  # noqa: D102
+        if isinstance(cursor, PostgresCursor):
+            send_now(cursor)
         cursor.execute(USUAL_PLANS)
 
     def ensure_begun(self, connection: object, cursor: Cursor) -> bool:  # noqa: D102

@@ -31,6 +31,7 @@ __all__ = [
     "awaited_cursor",
     "having_new_ids",
     "later",
+    "send_now",
 ]
 
 CLOCK = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
@@ -170,6 +171,13 @@ def later(cursor: Cursor) -> Cursor:
     return cursor
 
 
+def send_now(cursor: PostgresCursor) -> None:
+    """What was to go with the commit; raises the driver's errors."""
+    with having_new_ids():
+        for sql, values in _taken_from(cursor.connection):
+            cursor.execute(sql, values)
+
+
 @contextmanager
 def having_new_ids() -> Iterator[None]:
     """A transaction that comes so late that its events' ids were closed needs new ones.
@@ -263,6 +271,7 @@ class PostgresLine(Line):
             return _told(cursor.execute(NOW).fetchall())
 
     def begin(self, driver: psycopg.Connection[Any], patience: timedelta) -> Told:  # noqa: D102
+        _taken_from(driver)  # of one that somebody else has ended
         begin = f"begin isolation level read committed; {NOW}; {_OUR_PLANS}"
         if getattr(driver, "is_pooled", False):
             begin = "; ".join(
