@@ -2,8 +2,7 @@
 
 A look-up tells how a run was a moment ago, and its step begins up to 50 ms later. A record that was
 committed here less than half of that ago tells the same without asking: whoever changes the run
-meanwhile wins its compare-and-swap, now as then. On an idle server that is one round trip of three
-between two steps; in a burst a run goes on before its event has been read.
+meanwhile wins its compare-and-swap, now as then. That is a round trip less between two steps.
 
 What is unsure is left out: a store that does not tell its stamps, a commit whose first answer was
 lost, a next try that waits, and what was committed before this process began to read the run's

@@ -10,6 +10,9 @@ A run goes onward where nothing but its step has to be done:
 - in the same lane, through the receiver that still reads its shard: another process that holds the
   shard would work on the run side by side with this one;
 - due now, and to a status without timers, which its reception may have yet to arm;
+- where its lane is not crowded, or who arrives would wait for whole runs (`in_hand`);
+- after a step that the committer has committed, or a worker for it: one with a transaction of its
+  own commits by itself, and its run waits for its event;
 - where the streamer's shards are roles: of a stream that balances its members itself nobody here
   knows who reads the next topic's part.
 """
