@@ -23,6 +23,9 @@ def main() -> None:
     parser.add_argument("--ended", type=int, default=0, help="runs that have ended before")
     parser.add_argument("--snapshot", action="store_true", help="beside a transaction left open")
     parser.add_argument(
+        "--pool", type=int, help="MB, of MySQL's and MariaDB's cache: theirs here is a small one"
+    )
+    parser.add_argument(
         "--observed", action="store_true", help="with an observer that does nothing"
     )
     parser.add_argument(
@@ -31,6 +34,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where SQLite files go; default: a new one")
     options = parser.parse_args()
     with ExitStack() as stack:
+        if options.pool:
+            servers.give_memory(servers.url_of(options.store), options.pool)
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = stack.enter_context(open_engine(options.store, folder, options.observed))
         with engine.serving(orders):

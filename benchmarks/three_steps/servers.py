@@ -26,6 +26,9 @@ NAMES = ("postgres", "mysql", "mariadb")
 _NAMESPACE = "benchmark"
 _FLOOR = "floor"
 _PREFIX = f"{_FLOOR}_workflow_"
+_INSTANTS = ("created_at", "updated_at", "entered_at")
+_CHANGED = ("run_id", "foreign_id", *_INSTANTS)
+_MINUTE = 60_000_000  # microseconds
 
 
 def url_of(name: str) -> str:
@@ -76,24 +79,39 @@ def drop(url: str, namespace: str) -> None:
 
 
 def multiply(url: str, times: int) -> None:
-    """As many ended runs again as are there, so many times: by statements, without the engine."""
+    """As many ended runs again as are there, so many times: by statements, without the engine.
+
+    As if they had been created in earlier minutes, from the earliest on: so each row is appended to
+    all indexes but one, as it was when such runs really came, instead of being strewn over them.
+    """
     with Database(Secret(url), namespace=_NAMESPACE) as database:
         table = database.tables.records
     names = [column.name for column in table.columns if column.computed is None]
-    rest = ", ".join(name for name in names if name not in ("run_id", "foreign_id"))
+    rest = ", ".join(name for name in names if name not in _CHANGED)
     with connect(url, _PREFIX) as line:
         for number in range(times):
+            earlier = (times - number) * _MINUTE
             # ids begin with the time, the same for all that ended just before: so they stay unique
             line.execute(
-                f"insert into {table.fullname} (run_id, foreign_id, {rest})"
+                f"insert into {table.fullname} ({', '.join(_CHANGED)}, {rest})"
                 f" select concat('x{number:05}', substr(run_id, 7)),"
-                f" concat(foreign_id, '/{number}'), {rest} from {table.fullname}"
-                " where live is null and run_id < 'x'"
+                f" concat('{number:05}/', foreign_id),"
+                f" {', '.join(f'{name} - {earlier}' for name in _INSTANTS)}, {rest}"
+                f" from {table.fullname} where live is null and run_id < 'x'"
             )
             line.commit()
         analyze = "analyze" if url.startswith("postgresql") else "analyze table"
         line.execute(f"{analyze} {table.fullname}")
         line.commit()
+
+
+def give_memory(url: str, megabytes: int) -> None:
+    """What MySQL and MariaDB keep of their tables in memory, until the server stops.
+
+    PostgreSQL has the system's cache besides, and needs none.
+    """
+    with connect(url, _PREFIX) as line:
+        line.execute(f"set global innodb_buffer_pool_size = {megabytes << 20}")
 
 
 @contextmanager

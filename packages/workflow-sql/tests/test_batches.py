@@ -41,7 +41,7 @@ def writes(records: Sequence[Record], make: Any) -> list[Write]:
 def test_a_batch_takes_few_steps_however_many_rows_it_has(
     store: SqlRecordStore, statements: list[tuple[str, Sequence[Any]]], make: Any
 ) -> None:
-    """Beside a thread that computes each step may take 5 ms. Seen to fail row by row."""
+    """Beside a thread that computes each step may take 5 ms. Seen to fail row by row, and by the hundred."""
     first = [make.record() for _ in range(MANY)]
     store.store_many(writes(first, make))  # opens connections
     second = [make.next(record) for record in first]
@@ -49,7 +49,7 @@ def test_a_batch_takes_few_steps_however_many_rows_it_has(
     assert store.store_many(writes(second, make)) == [None] * MANY
     found = store.lookup_many([record.run_id for record in first])
     assert len(found) == MANY
-    assert len(statements) < 60
+    assert len(statements) < 10
 
 
 def test_receiving_a_batch_takes_few_steps(
@@ -69,7 +69,7 @@ def test_receiving_a_batch_takes_few_steps(
         assert all("json_group_array" in sql for sql, _ in statements if "e.event_id" in sql)
 
 
-@pytest.mark.parametrize("count", [1, 4, 5, 6, 99, 100, 130, 231])
+@pytest.mark.parametrize("count", [1, 4, 5, 6, 99, 100, 130, 231, 500, 623])
 def test_losers_are_told_by_name_wherever_they_stand(
     store: SqlRecordStore, make: Any, count: int
 ) -> None:
@@ -92,7 +92,7 @@ def test_losers_are_told_by_name_wherever_they_stand(
     ]
 
 
-@pytest.mark.parametrize("count", [6, 100, 130])
+@pytest.mark.parametrize("count", [6, 100, 130, 500])
 def test_runs_in_progress_are_told_by_name_among_many_new_ones(
     store: SqlRecordStore, make: Any, count: int
 ) -> None:

@@ -3,11 +3,11 @@
 The driver lets go of Python's lock for each step: for each row that it inserts, updates or fetches.
 It gets the lock back only when the thread that has it by then gives it up, up to five milliseconds
 later where that thread computes. Row by row, a batch of five hundred beside one busy thread takes
-seconds instead of milliseconds. So rows go in by the hundred in one statement, and an answer comes
+seconds instead of milliseconds. So rows go in by the hundreds in one statement, and an answer comes
 out as one row.
 
-Where anything of a statement's rows loses it is undone, and they are stored again one by one, which
-tells the losers.
+Where any row of a batch loses, the batch is undone, and done again in smaller parts; of a part with
+a loser in it, one by one, which tells the losers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from workflow_sql.dialects.base import Cursor, Row, Select, Swap
 
 __all__ = ["delete_all", "insert_all", "insert_new", "rows_of", "swap_all", "update_each"]
 
-_SIZES = (100, 25, 5, 1)
+_SIZES = (500, 100, 25, 5, 1)
+_MANY = 5  # rows; of fewer each is written for itself, in no more steps
 
 # tuples: the collector of cycles soon leaves them alone
 _decode = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
@@ -68,26 +69,41 @@ def delete_all(cursor: Cursor, table: str, packed_ids: str) -> list[str]:
 
 
 def _write(cursor: Cursor, statement: Callable[[int], str], rows: Sequence[Row]) -> list[bool]:
+    if _write_whole(cursor, statement, rows):
+        return [True] * len(rows)
     taken: list[bool] = []
-    for part in _parts(rows):
-        if len(part) == 1:
-            taken += update_each(cursor, statement(1), part)
-            continue
-        cursor.execute("savepoint workflow_batch")
-        cursor.execute(statement(len(part)), _flat(part))
-        if cursor.rowcount == len(part):
+    for part in _parts(rows, smaller=True):
+        if _write_whole(cursor, statement, part):
             taken += [True] * len(part)
         else:
-            cursor.execute("rollback to workflow_batch")
             taken += update_each(cursor, statement(1), part)
-        cursor.execute("release workflow_batch")
     return taken
 
 
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Parts of few sizes: the driver keeps a prepared statement for each."""
+def _write_whole(cursor: Cursor, statement: Callable[[int], str], rows: Sequence[Row]) -> bool:
+    """Write all of them or none; answers which. With few rows it is not tried."""
+    if len(rows) < _MANY:
+        return False
+    cursor.execute("savepoint workflow_batch")
+    for part in _parts(rows):
+        cursor.execute(statement(len(part)), _flat(part))
+        if cursor.rowcount != len(part):
+            cursor.execute("rollback to workflow_batch")
+            cursor.execute("release workflow_batch")
+            return False
+    cursor.execute("release workflow_batch")
+    return True
+
+
+def _parts(rows: Sequence[Row], *, smaller: bool = False) -> Iterator[Sequence[Row]]:
+    """Parts of few sizes: the driver keeps a prepared statement for each.
+
+    `smaller`: none of them is all of the rows.
+    """
     begin = 0
     for size in _SIZES:
+        if smaller and size == len(rows) > 1:
+            continue
         while len(rows) - begin >= size:
             yield rows[begin : begin + size]
             begin += size
