@@ -1,6 +1,5 @@
 """Many timers of one instant, through the whole engine: runs in SQLite, timers in Redis."""
 
-import gc
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +9,7 @@ from typing import Literal
 
 from workflow_core import Engine, Run, Trigger, Workflow
 from workflow_core.model import Timeout
+from workflow_ctl.tuning import tuned
 from workflow_redis_timeout import RedisTimeoutStore
 
 PATIENCE = timedelta(minutes=5)
@@ -54,10 +54,10 @@ def measure(store: RedisTimeoutStore, url: str, namespace: str, folder: Path, co
         while len(timers := listed(store, count)) < count:
             time.sleep(0.1)
         store.reschedule_many([timer.replace(delay=AHEAD) for timer in timers])
-        gc.freeze()  # as the worker of `workflow run` does: no pause for what stays
-        due = {timer.run_id: timer.due_at.timestamp() for timer in listed(store, count)}
-        gone = [engine.expect(meetings, str(run), Status.GONE) for run in runs]
-        views = [each.result(PATIENCE.total_seconds()) for each in gone]
+        with tuned():
+            due = {timer.run_id: timer.due_at.timestamp() for timer in listed(store, count)}
+            gone = [engine.expect(meetings, str(run), Status.GONE) for run in runs]
+            views = [each.result(PATIENCE.total_seconds()) for each in gone]
     ended = {view.run_id: view.updated_at.timestamp() for view in views}
     spread = 1_000 * (max(due.values()) - min(due.values()))
     print(f"{count:,} timers due within {spread:.1f} ms, runs in SQLite with full sync:")

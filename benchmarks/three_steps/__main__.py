@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workflow_core import Engine
 from workflow_core.ports import Observer
+from workflow_ctl.tuning import tuned
 
 from three_steps import bare, floor, measure, servers
 from three_steps.flow import STEPS, orders
@@ -38,7 +39,7 @@ def main() -> None:
             servers.give_memory(servers.url_of(options.store), options.pool)
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = stack.enter_context(open_engine(options.store, folder, options.observed))
-        with engine.serving(orders):
+        with engine.serving(orders), tuned():
             if options.ended:
                 fill(engine, options.store, options.ended)
             if options.snapshot and options.store in servers.NAMES:

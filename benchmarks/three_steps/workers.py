@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from workflow_core import Engine
 from workflow_core.discovery import Config
 from workflow_core.engine.settings import EngineSettings
+from workflow_ctl.tuning import tuned
 
 from three_steps import measure
 from three_steps.flow import orders
@@ -59,7 +60,7 @@ def serving(settings: Settings, count: int) -> Iterator[None]:
 
 
 def main() -> None:
-    with open_engine(json.loads(sys.argv[1])) as engine, engine.serving(orders):
+    with open_engine(json.loads(sys.argv[1])) as engine, engine.serving(orders), tuned():
         print("serving", flush=True)
         sys.stdin.read()
 

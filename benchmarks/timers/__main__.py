@@ -9,7 +9,6 @@ python -m timers sqlite --timers 1000 --rounds 3
 """
 
 import argparse
-import gc
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from workflow_core import Engine, Record, RecordQuery, Run, RunState, Trigger, Workflow
+from workflow_ctl.tuning import tuned
 
 HEAD_START = timedelta(seconds=3)  # to trigger and arm them all before the first is due
 
@@ -62,7 +62,7 @@ def main() -> None:
             Engine.in_memory() if options.store == "memory" else Engine.embedded(folder / "b.db")
         )
         stack.enter_context(engine.serving(flow))
-        gc.freeze()  # as the worker of `workflow run` does: no pause for what stays
+        stack.enter_context(tuned())
         floors = stack.enter_context(Sleeper())
         for number in range(options.rounds):
             report(engine, number, options.timers, floors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -18,6 +17,7 @@ from workflow_ctl.live import LiveView, of_serving
 from workflow_ctl.logs import log_to
 from workflow_ctl.session import Session
 from workflow_ctl.signals import StopSignals
+from workflow_ctl.tuning import tuned
 
 __all__ = ["serve"]
 
@@ -48,10 +48,6 @@ def serve(
         engine, workflows = session.engine, list(session.workflows)
         chosen = _statuses(session, statuses)
         serving = engine.serving(*session.workflows.values(), pool=pool, statuses=chosen).start()
-        # What stays for good need not be looked through for garbage again and again: with some
-        # hundred modules that is a tenth of a second in which no timer fires.
-        gc.collect()
-        gc.freeze()
         out.note(f"serving {', '.join(workflows)}; SIGTERM or Ctrl-C stops it")
         if is_child:
             threading.Thread(target=_stop_with_parent, name="parent watch", daemon=True).start()
@@ -60,9 +56,10 @@ def serve(
             os.close(ready_to)
         columns, rows = ("where", "", ""), of_serving(session, serving)
         with (
+            tuned(),
             LiveView(out.console, session, workflows, engine, columns, rows)
             if live
-            else nullcontext()
+            else nullcontext(),
         ):
             abandoned = signals.stop_when_told(serving)
     _tell(session, abandoned)
