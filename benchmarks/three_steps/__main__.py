@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from workflow_core import Engine
+from workflow_core.discovery import embedded
 from workflow_core.ports import Observer
 from workflow_ctl.tuning import tuned
 
@@ -30,6 +31,9 @@ def main() -> None:
         "--observed", action="store_true", help="with an observer that does nothing"
     )
     parser.add_argument(
+        "--history", choices=["on", "off"], default="on", help="the floor keeps none"
+    )
+    parser.add_argument(
         "--workers", type=int, nargs="*", default=[], help="serving processes, on a server"
     )
     parser.add_argument("--folder", type=Path, help="where SQLite files go; default: a new one")
@@ -38,7 +42,7 @@ def main() -> None:
         if options.pool:
             servers.give_memory(servers.url_of(options.store), options.pool)
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        engine = stack.enter_context(open_engine(options.store, folder, options.observed))
+        engine = stack.enter_context(open_engine(options, folder))
         with engine.serving(orders), tuned():
             if options.ended:
                 fill(engine, options.store, options.ended)
@@ -57,13 +61,15 @@ def main() -> None:
         servers.tell_burst_of(servers.url_of(options.store), workers, options.runs)
 
 
-def open_engine(store: str, folder: Path, is_observed: bool) -> AbstractContextManager[Engine]:
-    observers = [Observer()] if is_observed else []
-    if store == "memory":
+def open_engine(options: argparse.Namespace, folder: Path) -> AbstractContextManager[Engine]:
+    observers = [Observer()] if options.observed else []
+    if options.store == "memory":
         return Engine.in_memory(observers=observers)
-    if store == "sqlite":
-        return Engine.embedded(folder / "b.db", observers=observers)
-    return servers.engine_on(servers.url_of(store))
+    history = {"adapters.sql.history": options.history}
+    if options.store == "sqlite":
+        config = embedded(folder / "b.db", overrides=history)
+        return Engine(config.build(), observers=observers)
+    return servers.engine_on(servers.url_of(options.store), history)
 
 
 def fill(engine: Engine, store: str, runs: int) -> None:

@@ -37,9 +37,9 @@ def url_of(name: str) -> str:
 
 
 @contextmanager
-def engine_on(url: str) -> Iterator[Engine]:
+def engine_on(url: str, further: Settings) -> Iterator[Engine]:
     """An engine whose four ports are in this database, in tables that are dropped afterwards."""
-    with fresh(url, _NAMESPACE), open_engine(settings_of(url)) as engine:
+    with fresh(url, _NAMESPACE), open_engine({**settings_of(url), **further}) as engine:
         yield engine
 
 
