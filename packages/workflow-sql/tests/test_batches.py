@@ -41,7 +41,10 @@ def writes(records: Sequence[Record], make: Any) -> list[Write]:
 def test_a_batch_takes_few_steps_however_many_rows_it_has(
     store: SqlRecordStore, statements: list[tuple[str, Sequence[Any]]], make: Any
 ) -> None:
-    """Beside a thread that computes each step may take 5 ms. Seen to fail row by row, and by the hundred."""
+    """Beside a thread that computes each step may take 5 ms.
+
+    Seen to fail row by row, and by the hundred.
+    """
     first = [make.record() for _ in range(MANY)]
     store.store_many(writes(first, make))  # opens connections
     second = [make.next(record) for record in first]
