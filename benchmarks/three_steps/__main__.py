@@ -38,6 +38,8 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="where SQLite files go; default: a new one")
     options = parser.parse_args()
+    if options.pool and options.store not in ("mysql", "mariadb"):
+        parser.error("--pool is for mysql and mariadb")
     with ExitStack() as stack:
         if options.pool:
             servers.give_memory(servers.url_of(options.store), options.pool)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 __all__ = ["tuned"]
 
-_SWITCH = 0.001
+_SWITCH = 0.001  # seconds
 
 
 @contextmanager
