@@ -135,13 +135,12 @@ def test_neighbours_go_on_when_a_body_never_ends(
 def test_run_comes_again_when_a_stop_abandons_its_body(
     cluster: Cluster, tally: Tally, gate: threading.Event
 ) -> None:
-    """No attempt is counted, and what the abandoned body answers later is not written."""
+    """No attempt is counted, and another member executes it at once."""
     flow = holding(tally, gate, 1)
     first = cluster.engine()
     serving = first.serving(flow).start()
-    run_ids = cluster.begin(first, flow, 2)
+    (held,) = run_ids = cluster.begin(first, flow, 1)
     tally.wait_until(lambda: tally.running == 1)
-    ((held, _),) = tally.executions
     assert serving.stop(timedelta(milliseconds=50)) == [f"holding: step held of run {held}"]
     second = cluster.engine()
     second.serving(flow).start()
@@ -151,3 +150,30 @@ def test_run_comes_again_when_a_stop_abandons_its_body(
     assert tally.repeated == {(held, 1): 2}
     cluster.check_histories(run_ids, versions=2)
     assert second.view(flow, held).state is RunState.COMPLETED
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+def test_answer_of_an_abandoned_body_is_void(
+    cluster: Cluster, tally: Tally, gate: threading.Event, transaction: bool
+) -> None:
+    """Its run is another member's by then. Seen to fail when the worker committed it."""
+    flow = Workflow("late", Data, Status, ends=(Status.DONE,))
+    workers: list[threading.Thread] = []
+
+    @flow.step(Status.HELD, concurrency=1, transaction=transaction)
+    def held(run: DataRun) -> Literal[Status.DONE]:
+        workers.append(threading.current_thread())
+        with tally.running_body(run):
+            gate.wait()
+            return Status.DONE
+
+    engine = cluster.engine()
+    serving = engine.serving(flow).start()
+    (run_id,) = cluster.begin(engine, flow, 1)
+    tally.wait_until(lambda: tally.running == 1)
+    assert serving.stop(timedelta(0)) == [f"late: step held of run {run_id}"]
+    gate.set()
+    workers[0].join(LIMIT.total_seconds())
+    assert not workers[0].is_alive()
+    view = engine.view(flow, run_id)
+    assert (view.status, view.version) == (Status.HELD, 1)

@@ -309,6 +309,31 @@ def test_stop_names_what_it_abandons_and_another_member_takes_it_up(cluster: Clu
         go_on.set()
 
 
+def test_answer_of_an_abandoned_function_is_void(cluster: Cluster) -> None:
+    """Its timer is another member's by then. Seen to fail when the poller's thread wrote it."""
+    held, go_on = threading.Event(), threading.Event()
+    callers: list[threading.Thread] = []
+
+    def fire(run: DataRun) -> None:
+        if run.foreign_id == "held":  # on the poller's own thread: it is known to be quick
+            callers.append(threading.current_thread())
+            held.set()
+            go_on.wait(LIMIT.total_seconds())
+
+    flow = flow_with(fire)
+    engine = cluster.engine()
+    serving = engine.serving(flow).start()
+    for quick in begin(engine, flow, 1):
+        engine.wait_for(flow, quick, Status.DONE, LIMIT)
+    run_id = engine.trigger(flow, "held", Data())
+    assert held.wait(LIMIT.total_seconds())
+    assert serving.stop(timedelta(0)) == [f"timed: timer fire of run {run_id}"]
+    go_on.set()
+    callers[0].join(LIMIT.total_seconds())
+    assert (callers[0].name, callers[0].is_alive()) == ("timers", False)
+    assert engine.view(flow, run_id).status is Status.WAITING
+
+
 def test_two_members_and_callers_leave_each_run_moved_on_once(cluster: Cluster) -> None:
     """Timers against callbacks, with the timers of one workflow in one member at a time."""
     flow = flow_with(lambda run: None, after=timedelta(milliseconds=150))

@@ -2,7 +2,8 @@
 
 Nobody can end a plain function from outside. So one that exceeds its step's timeout is *late*: its
 attempt has failed and its answer counts no more, but it keeps its thread and its place among the
-step's ``concurrency`` until it returns, and no other body of its run begins here beside it.
+step's ``concurrency`` until it returns, and no other body of its run begins here beside it. Once a
+stop has abandoned what runs, no answer counts.
 
 Not locked: the window calls it under its own lock.
 """
@@ -26,6 +27,7 @@ class Executing:
     def __init__(self) -> None:
         self._items: set[Item] = set()
         self._late: dict[str, Item] = {}  # by run
+        self._abandoned = False
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -83,10 +85,14 @@ class Executing:
     def returned(self, item: Item) -> bool:
         """Its body has returned; answers whether its answer counts."""
         if not item.timed_out:
-            return True
+            return not self._abandoned
         if self._late.get(item.event.run_id) is item:
             del self._late[item.event.run_id]
         return False
+
+    def abandon(self) -> None:
+        """No answer counts any more: a stop has left them to others, who may have begun already."""
+        self._abandoned = True
 
     def late(self, run_id: str) -> Item | None:
         """What was given up of this run and has not returned."""

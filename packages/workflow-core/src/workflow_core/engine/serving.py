@@ -348,7 +348,7 @@ class Serving:
         waits = [self._intakes.wait_idle, self._timers.wait_empty]
         undone = [name for wait in waits for name in wait(self._until(end))]
         if not drained or undone:
-            self._abandon([] if drained else self._window.in_hand(), undone, grace)
+            self._abandon([] if drained else self._window.abandon(), undone, grace)
         self._publish_rest(timedelta(0) if crew.manual else _PUBLISH_GRACE)
         # Workers in a body that never returns are left behind: their threads are daemons.
         in_bodies = [*self._workers, *self._timers.processes]

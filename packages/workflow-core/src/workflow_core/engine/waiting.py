@@ -5,6 +5,7 @@ Not locked: the window calls it under its own lock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -117,6 +118,11 @@ class Waiting:
         dues = [due for due, _ in self._postponed]
         alone = self._quarantine.next_due()
         return min(dues if alone is None else [*dues, alone], default=None)
+
+    def seconds_until_due(self, now: float) -> float:
+        """The same from now on; infinite where only something else lets anything begin."""
+        due = self.next_due()
+        return math.inf if due is None else max(0.0, due - now)
 
     def close(self) -> Sequence[Item]:
         """Nothing is begun any more; answers all that waited."""

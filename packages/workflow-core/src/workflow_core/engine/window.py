@@ -23,7 +23,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from itertools import chain
 from typing import TypeAlias
 
 from workflow_core.engine.executing import Executing
@@ -124,8 +123,7 @@ class Window:
     def holds(self, receiver: Receiver[Event]) -> bool:
         """Whether anything in hand, or to be acked, came from this receiver."""
         with self.lock:
-            to_ack = chain(*(lane.to_ack for lane in self._waiting.lanes))
-            mine = (source is receiver for source, _ in to_ack)
+            mine = (it[0] is receiver for lane in self._waiting.lanes for it in lane.to_ack)
             return self._in_hand.has_come_through(receiver) or any(mine)
 
     def crowded(self) -> bool:
@@ -170,7 +168,8 @@ class Window:
             chunk = self._next_chunk()
             if chunk is None and wait:
                 self._idle_workers += 1
-                self._work.wait(min(wait.total_seconds(), self._until_due()))
+                until_due = self._waiting.seconds_until_due(self._clock.monotonic())
+                self._work.wait(min(wait.total_seconds(), until_due))
                 self._idle_workers -= 1
                 chunk = self._next_chunk()
             return chunk
@@ -189,10 +188,6 @@ class Window:
             chunk.claimed_at = now
             self._chunks.add(chunk)
         return chunk
-
-    def _until_due(self) -> float:
-        due = self._waiting.next_due()
-        return float("inf") if due is None else max(0.0, due - self._clock.monotonic())
 
     def looked_up(self, chunk: Chunk, ready: Items, done: Items, later: Items) -> None:
         """Of a chunk's pending items these are to run, these done, these to be looked up again."""
@@ -378,8 +373,8 @@ class Window:
         """Begin nothing more. What waits is dropped; answers of it what is to be withdrawn."""
         with self.lock:
             self._closing = True
-            dropped = [item for chunk in self._chunks for item in chunk.take_back()]
-            dropped += self._waiting.close()
+            pending = (item for chunk in self._chunks for item in chunk.take_back())
+            dropped = [*pending, *self._waiting.close()]
             self._in_hand.close(dropped)
             self._work.notify_all()
             self._room.notify_all()
@@ -389,6 +384,12 @@ class Window:
     def in_hand(self) -> list[Item]:
         """All that is received and not settled."""
         with self.lock:
+            return self._in_hand.all()
+
+    def abandon(self) -> list[Item]:
+        """Leave to others what is not finished; answers all that is received and not settled."""
+        with self.lock:
+            self._executing.abandon()
             return self._in_hand.all()
 
     def wait_empty(self, timeout: timedelta) -> bool:

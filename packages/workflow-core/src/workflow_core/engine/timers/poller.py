@@ -171,8 +171,8 @@ class TimerPoller(Process):
         return self._calls.wait_empty(timeout)
 
     def give_back(self) -> None:
-        """What is in hand is due at once again, for others."""
-        self._settling.put_off([firing.timeout for firing in self._calls.in_hand], _NOW)
+        """What is in hand is due at once again, for others; what it comes to here is void."""
+        self._settling.give_back([firing.timeout for firing in self._calls.in_hand])
 
     # -- looking -------------------------------------------------------------------------------
 

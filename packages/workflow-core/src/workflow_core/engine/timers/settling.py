@@ -42,7 +42,7 @@ class Sorted:
 
 
 class Settling:
-    """For the poller, on its thread; `ended` may be called from any.
+    """For the poller, on its thread; `ended` and `give_back` may be called from any.
 
     What is interrupted between the run and the timer's row leaves the timer due: it then finds its
     run gone on, or is called once more.
@@ -53,6 +53,7 @@ class Settling:
         self._timeouts = timeouts
         self._ended: deque[str] = deque()
         self._next_tidy = 0.0
+        self._given_back = False
         self._unchecked: list[Timeout] = []  # parked, and their runs perhaps resumed meanwhile
 
     def settle(self, batch: Sequence[tuple[Firing, Verdict]]) -> None:
@@ -61,6 +62,8 @@ class Settling:
         Raises:
             AdapterUnavailableError: nobody knows how much is written: settle the same batch again.
         """
+        if self._given_back:
+            return
         moving = [(firing, verdict) for firing, verdict in batch if verdict.write is not None]
         writes = [verdict.write for _, verdict in moving if verdict.write is not None]
         outcomes = self._core.journal.commit(writes)
@@ -161,6 +164,11 @@ class Settling:
         """Due again later; they have not been tried."""
         if timeouts:
             self._timeouts.reschedule_many([timeout.replace(delay=delay) for timeout in timeouts])
+
+    def give_back(self, timeouts: Sequence[Timeout]) -> None:
+        """A stop has abandoned these: due at once, for others, and nothing is settled any more."""
+        self._given_back = True
+        self.put_off(timeouts, _NOW)
 
     def _check_parked(self) -> None:
         """A resume that came between the look and the parking found nothing to un-park."""
