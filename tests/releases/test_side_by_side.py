@@ -253,6 +253,7 @@ def assert_both_wrote(url: str) -> None:
     engine = create_engine(with_driver(url))
     with engine.connect() as connection:
         for table in ("records", "events"):
-            found = set(connection.scalars(text(f"select distinct later from workflow_{table}")))
-            assert found == {None, made.MARK}, table
+            # but for events that close the gap of a transaction that the killed one did not commit
+            query = f"select distinct later from workflow_{table} where run_id <> ''"
+            assert set(connection.scalars(text(query))) == {None, made.MARK}, table
     engine.dispose()
