@@ -57,6 +57,7 @@ class Cluster:
         self._memory.runs.history_data = keeps_data
         self.payments = MemoryConnectorSource(self._memory, "payments")
         self.timeouts: TimeoutStore
+        self._opened: list[Adapters] = []
         self.engine = self._make("first")
         self.driver = Driver(self.engine, clock=self.clock)
         self.second = self.join("second")
@@ -90,6 +91,7 @@ class Cluster:
                 connectors=connectors,
                 context=context,
             )
+        self._opened.append(adapters)
         assert adapters.timeout_store is not None
         self.timeouts = adapters.timeout_store
         return Engine(adapters, clock=self.clock, entropy=random.Random(instance))
@@ -107,6 +109,14 @@ class Cluster:
         """Another as well, and no time passes."""
         self.driver.crash(engine)
         self._memory.vanish(instance)  # a file sees it by itself
+
+    def close(self) -> None:
+        """End all, and what those that were killed have left in this very process: their threads
+        would be at work in all tests to come.
+        """
+        self.driver.close()
+        for adapters in self._opened:
+            adapters.close()
 
     def record(self, run_id: str) -> Record:
         """As it is now."""
@@ -130,7 +140,7 @@ STORES = ["memory", "sqlite"]
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path / "workflow.db" if request.param == "sqlite" else None)
     yield cluster
-    cluster.driver.close()
+    cluster.close()
 
 
 @pytest.fixture(params=STORES)
@@ -139,7 +149,7 @@ def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]
     file = tmp_path / "workflow.db" if request.param == "sqlite" else None
     cluster = Cluster(file, keeps_data=True)
     yield cluster
-    cluster.driver.close()
+    cluster.close()
 
 
 @pytest.fixture

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from operator import itemgetter
+from pathlib import Path
 from typing import cast
 
 from workflow_core.errors import ClosedError
@@ -38,6 +41,7 @@ _ROLE = "orders-main-steps-0-of-16"
 _WINDOW = 1.0  # seconds that are looked at together
 _OPERATIONS = 5  # a second, at most
 _CPU = 0.02  # of a core
+_NAMED = 3  # threads that are told
 _LOOK_ANYWAY = 5.0  # seconds between two questions to a store that tells of changes
 _LOOK = 1.0  # to one that does not
 
@@ -127,7 +131,8 @@ def _assert_rests(
             assert time.monotonic() < end, f"it never comes to rest: {cost}"
         costs = [_cost(operations, processes) for _ in range(2)]
         # what else this machine does makes some moments dearer, what spins makes all of them so
-        stays = _Cost(max(each.operations for each in costs), min(each.cpu for each in costs))
+        cheapest = min(costs, key=lambda cost: cost.cpu)
+        stays = replace(cheapest, operations=max(each.operations for each in costs))
         assert stays.is_rest, f"it does not stay at rest: {stays}"
         assert not failures, f"a call failed while nothing was going on: {failures[0]!r}"
 
@@ -151,27 +156,47 @@ def _look_into_the_outbox(store: RecordStore, workflows: Sequence[str]) -> Calla
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of one moment: what was asked of the service, and each process's part of a core."""
+    """Of one moment: what was asked of the service, each process's part of a core, and whose.
+
+    Threads that another test has left count too, and are told by their names.
+    """
 
     operations: int
     cpu: float
+    busiest: str
 
     @property
     def is_rest(self) -> bool:
         return self.operations <= _OPERATIONS * _WINDOW and self.cpu <= _CPU
 
     def __str__(self) -> str:
-        return f"{self.operations} operations and {self.cpu:.1%} of a core within {_WINDOW:g} s"
+        spent = f"{self.operations} operations and {self.cpu:.1%} of a core within {_WINDOW:g} s"
+        return f"{spent}; threads: {self.busiest}"
 
 
 def _cost(operations: Callable[[], int] | None, processes: int) -> _Cost:
     """What the next moment costs."""
     asked = operations() if operations is not None else 0
-    used = time.process_time()
+    before, used = _used_by_threads(), time.process_time()
     time.sleep(_WINDOW)
     used = time.process_time() - used
     made = operations() - asked if operations is not None else 0
-    return _Cost(made, used / _WINDOW / processes)
+    spent: defaultdict[str, float] = defaultdict(float)
+    for thread, seconds in _used_by_threads().items():
+        spent[thread.name] += seconds - before.get(thread, 0.0)
+    most = sorted(spent.items(), key=itemgetter(1), reverse=True)[:_NAMED]
+    busiest = ", ".join(f"{name} {own / _WINDOW:.1%}" for name, own in most)
+    return _Cost(made, used / _WINDOW / processes, busiest)
+
+
+def _used_by_threads() -> dict[threading.Thread, float]:
+    """Seconds of CPU time, of those that Python knows; none where the system does not tell."""
+    used: dict[threading.Thread, float] = {}
+    for thread in threading.enumerate():
+        told = Path(f"/proc/self/task/{thread.native_id}/schedstat")
+        with suppress(OSError):  # it has ended, or this is no Linux
+            used[thread] = int(told.read_text().split()[0]) / 1e9
+    return used
 
 
 @contextmanager

@@ -158,6 +158,16 @@ def test_few_are_kept_however_many_are_committed(
     assert len(fresh._young) + len(fresh._old) < 3_500
 
 
+def test_nothing_of_before_is_kept_after_a_pause(
+    fresh: FreshRecords, clock: FakeClock, make: Callable[..., Write]
+) -> None:
+    """Nobody would be told of it. Seen to fail when the commit after it kept what was before it."""
+    fresh.keep([make(2).replace(record=make(2).record.replace(run_id="before"))], clock.now())
+    clock.advance(SECOND)
+    fresh.keep([make(2)], clock.now())
+    assert [*fresh._young, *fresh._old] == ["r"]
+
+
 def test_doubts_are_few_however_many_commits_fail(
     fresh: FreshRecords, make: Callable[..., Write]
 ) -> None:

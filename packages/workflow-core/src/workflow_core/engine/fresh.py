@@ -46,7 +46,7 @@ class FreshRecords:
         self._lock = threading.Lock()
         self._young: dict[str, _Fresh] = {}
         self._old: dict[str, _Fresh] = {}
-        self._since = 0.0
+        self._since = self._last = 0.0
         self._unsure: dict[str, None] = {}
 
     def forked(self) -> None:
@@ -65,7 +65,9 @@ class FreshRecords:
         now = self._clock.monotonic()
         with self._lock:
             if now - self._since > _USABLE or len(self._young) > _MOST:
-                self._old, self._young, self._since = self._young, {}, now
+                self._old = {} if now - self._last > _USABLE else self._young
+                self._young, self._since = {}, now
+            self._last = now
             for write in stored:
                 run_id, version = write.record.run_id, write.record.version
                 known = self._young.get(run_id) or self._old.get(run_id)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from workflow_core.engine.lane import Chunk, Item, Lane
 from workflow_core.engine.quarantine import Quarantine
+from workflow_core.ports import Clock
 
 __all__ = ["Waiting"]
 
@@ -119,10 +120,10 @@ class Waiting:
         alone = self._quarantine.next_due()
         return min(dues if alone is None else [*dues, alone], default=None)
 
-    def seconds_until_due(self, now: float) -> float:
-        """The same from now on; infinite where only something else lets anything begin."""
+    def until_due(self, clock: Clock) -> float:
+        """The same as seconds from now; infinite where only something else lets anything begin."""
         due = self.next_due()
-        return math.inf if due is None else max(0.0, due - now)
+        return math.inf if due is None else max(0.0, due - clock.monotonic())
 
     def close(self) -> Sequence[Item]:
         """Nothing is begun any more; answers all that waited."""

@@ -123,8 +123,8 @@ class Window:
     def holds(self, receiver: Receiver[Event]) -> bool:
         """Whether anything in hand, or to be acked, came from this receiver."""
         with self.lock:
-            mine = (it[0] is receiver for lane in self._waiting.lanes for it in lane.to_ack)
-            return self._in_hand.has_come_through(receiver) or any(mine)
+            to_ack = (source for lane in self._waiting.lanes for source, _ in lane.to_ack)
+            return receiver in to_ack or self._in_hand.has_come_through(receiver)
 
     def crowded(self) -> bool:
         """Whether received work waits to be begun."""
@@ -168,8 +168,7 @@ class Window:
             chunk = self._next_chunk()
             if chunk is None and wait:
                 self._idle_workers += 1
-                until_due = self._waiting.seconds_until_due(self._clock.monotonic())
-                self._work.wait(min(wait.total_seconds(), until_due))
+                self._work.wait(min(wait.total_seconds(), self._waiting.until_due(self._clock)))
                 self._idle_workers -= 1
                 chunk = self._next_chunk()
             return chunk
