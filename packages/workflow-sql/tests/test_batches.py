@@ -55,6 +55,25 @@ def test_a_batch_takes_few_steps_however_many_rows_it_has(
     assert len(statements) < 10
 
 
+def test_a_statement_takes_few_large_rows(
+    store: SqlRecordStore, statements: list[tuple[str, Sequence[Any]]], make: Any
+) -> None:
+    """What it is given is copied. Seen to fail when only rows were counted."""
+    sizes = [*[300_000] * 30, 5_000_000, *[10] * 500]
+    records = [make.record(data=b"x" * size) for size in sizes]
+    store.store_many(writes([make.record()], make))  # opens connections
+    statements.clear()
+    assert store.store_many(writes(records, make)) == [None] * len(sizes)
+    found = store.lookup_many([record.run_id for record in records])
+    assert [len(found[record.run_id].data) for record in records] == sizes
+    given = [
+        [len(value) for value in parameters if isinstance(value, bytes)]
+        for _, parameters in statements
+    ]
+    assert all(sum(data) <= 4_000_000 or len(data) == 1 for data in given)
+    assert len(statements) < 40
+
+
 def test_receiving_a_batch_takes_few_steps(
     store: SqlRecordStore,
     database: Database,

@@ -3,8 +3,8 @@
 The driver lets go of Python's lock for each step: for each row that it inserts, updates or fetches.
 It gets the lock back only when the thread that has it by then gives it up, up to five milliseconds
 later where that thread computes. Row by row, a batch of five hundred beside one busy thread takes
-seconds instead of milliseconds. So rows go in by the hundreds in one statement, and an answer comes
-out as one row.
+seconds instead of milliseconds. So rows go in by the hundreds in one statement, or by fewer where
+they are large, as it copies them; and an answer comes out as one row.
 
 Where any row of a batch loses, the batch is undone, and done again in smaller parts; of a part with
 a loser in it, one by one, which tells the losers.
@@ -25,6 +25,7 @@ from workflow_sql.dialects.base import Cursor, Row, Select, Swap
 __all__ = ["delete_all", "insert_all", "insert_new", "rows_of", "swap_all", "update_each"]
 
 _SIZES = (500, 100, 25, 5, 1)
+_BYTES = 4_000_000  # in one statement; a row that has more is in one of its own
 _MANY = 5  # rows; of fewer each is written for itself, in no more steps
 
 # tuples: the collector of cycles soon leaves them alone
@@ -100,13 +101,20 @@ def _parts(rows: Sequence[Row], *, smaller: bool = False) -> Iterator[Sequence[R
 
     `smaller`: none of them is all of the rows.
     """
+    sizes = [size for size in _SIZES if not (smaller and size == len(rows) > 1)]
+    blobs = [at for row in rows[:1] for at, value in enumerate(row) if isinstance(value, bytes)]
     begin = 0
-    for size in _SIZES:
-        if smaller and size == len(rows) > 1:
-            continue
-        while len(rows) - begin >= size:
-            yield rows[begin : begin + size]
-            begin += size
+    while rest := len(rows) - begin:
+        for size in sizes:
+            part = rows[begin : begin + size]
+            if size == 1 or (size <= rest and _bytes(part, blobs) <= _BYTES):
+                yield part
+                begin += size
+                break
+
+
+def _bytes(rows: Sequence[Row], blobs: Sequence[int]) -> int:
+    return sum(len(row[at]) for at in blobs for row in rows)
 
 
 def _flat(rows: Sequence[Row]) -> list[Any]:
