@@ -337,7 +337,9 @@ def test_port_of_a_server_that_does_not_listen_is_nobody_elses(
     monkeypatch.setattr(ports_of_servers._random, "randrange", lambda *_range: next(numbers))
     monkeypatch.setitem(KINDS, "another", Another())
     fleet.start(["another"])
-    assert fleet.place("another").ports["primary"] != port
+    chosen = fleet.place("another").ports["primary"]
+    fleet.stop()  # while its kind is known
+    assert chosen != port
 
 
 def test_launched_process_is_known_before_it_is_the_server(tmp_path: Path) -> None:
