@@ -21,7 +21,6 @@ from workflow_core.engine.committer import Committer, abandoned
 from workflow_core.engine.core import Core
 from workflow_core.engine.gate import Gate
 from workflow_core.engine.hearing import Hearing
-from workflow_core.engine.holding import Holding
 from workflow_core.engine.intakes import Intakes
 from workflow_core.engine.keeper import Duty, GateDuty, Keeper, ReadsShards, ShardDuty
 from workflow_core.engine.lag import LagWatch, StoreTime
@@ -273,7 +272,7 @@ class Serving:
             shards=None if balances else shards,
             may_receive=may_receive,
             clock=self._core.clock,
-            holdings=self._holdings(lane),
+            holdings=[Resuming(lane, self._core), *self._timers.arming(lane)],
         )
         readers: list[ReadsShards] = [reception] if deliveries is None else [reception, deliveries]
         if not balances:
@@ -281,9 +280,6 @@ class Serving:
                 role = names.shard_role(lane.workflow.name, lane.pool, index, shards)
                 self._duties[role] = ShardDuty(readers, index)
         return reception
-
-    def _holdings(self, lane: Lane) -> list[Holding]:
-        return [Resuming(lane, self._core), *self._timers.arming(lane)]
 
     def _make_relay(self) -> Relay:
         workflows = [workflow.name for workflow in self._workflows]
@@ -370,12 +366,14 @@ class Serving:
         for name in self._abandoned:
             logger.warning("stopped after %s, abandoned: %s", grace, name)
         try:
-            acked = [item.event for item in items if item.safety_copy]
-            self._core.journal.file([file_again(event, self._core.identity) for event in acked])
-            withdraw(items, self._core.journal)
-            self._timers.give_back()
+            try:
+                self._timers.give_back()
+            finally:  # that may be another server
+                copied = [it.event for it in items if it.safety_copy]
+                self._core.journal.file([file_again(it, self._core.identity) for it in copied])
+                withdraw(items, self._core.journal)
         except AdapterUnavailableError as error:
-            logger.warning("some long steps are taken up again in a minute only: %s", error)
+            logger.warning("some of it is taken up again in a minute only: %s", error)
 
     def _publish_rest(self, grace: timedelta) -> None:
         try:
